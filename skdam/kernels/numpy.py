@@ -1,0 +1,209 @@
+"""Kernels for NumPy arrays: blocked by memories, in place, on every core.
+
+Each block of memories is one task for one thread. Forward, a task multiplies its
+memories with the minibatch and sums its part of the scores; backward, it turns its
+overlaps into dC/dx, multiplies them with the minibatch, and moves its memories while
+their gradient is still in the cache. Between the two stands the only barrier of a step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..formulations import Formulation
+from .threads import Threads
+from .tiles import choose_tiles, scratch
+
+MEMORIES_PER_BLOCK = 512
+"""Products of at least this many rows run within a few percent of the peak."""
+
+ROWS_PER_UPDATE = 64
+"""Memories moved at once: their gradient, velocity and position fit the cache."""
+
+
+class NumpyKernel:
+    """Scores and descent steps of one network, with the buffers they reuse.
+
+    Parameters
+    ----------
+    formulation : Formulation
+        Equations of the network, with its energy and temperature.
+    reach : float
+        The largest overlap that can occur, in neurons: the largest sum of magnitudes
+        of a sample's features.
+    threads : Threads, optional
+        Threads that share the blocks of memories.
+    """
+
+    def __init__(
+        self, formulation: Formulation, reach: float, threads: Threads | None = None
+    ):
+        self.threads = threads or Threads()
+        self.reach = reach
+        self._buffers: dict[str, np.ndarray] = {}
+        self.set_formulation(formulation)
+
+    def set_formulation(self, formulation: Formulation) -> None:
+        """Go on with another temperature."""
+        self.formulation = formulation
+
+    def forward(self, X: np.ndarray, memories: np.ndarray, connections: np.ndarray):
+        """Return the overlaps (n_memories, n_samples) and scores of a minibatch.
+
+        ``X`` is in units of the temperature. The overlaps stay valid until the next
+        call.
+        """
+        overlaps = self._buffer("overlaps", (len(memories), len(X)), memories.dtype)
+        offset = self.formulation.offset(connections)
+        tiles = self._tiles(memories.dtype)
+
+        def block(rows):
+            x = overlaps[rows]
+            np.matmul(memories[rows], X.T, out=x)
+            if offset.any():
+                x += offset[rows, None]
+            with np.errstate(under="ignore"):
+                return tiles.scores(x, connections[rows])
+
+        parts = self.threads.map(block, self._blocks(len(memories)))
+        return overlaps, _sum_scaled(parts).T
+
+    def descend(
+        self,
+        X: np.ndarray,
+        overlaps: np.ndarray,
+        delta: np.ndarray,
+        log_weight: np.ndarray,
+        samples: np.ndarray | None,
+        state,
+        learning_rate: float,
+        momentum: float,
+    ) -> None:
+        """Move the memories of ``state`` one step down the gradient, in place.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            Minibatch in units of the temperature.
+        overlaps : array of shape (n_memories, n_samples)
+            What ``forward`` returned; it may be overwritten.
+        delta : array of shape (n_samples, n_classes)
+            Gradient with respect to the scores, divided by ``exp(log_weight)``.
+        log_weight : array of shape (n_samples,)
+            Log-scale of each row of ``delta``.
+        samples : array of int or None
+            Samples with a gradient worth following; None for all.
+        state : State
+            Memories, connections, and their velocities.
+        learning_rate, momentum : float
+            Size of the step and decay of the velocity.
+        """
+        dtype = overlaps.dtype
+        if samples is not None:
+            X, delta, log_weight = X[samples], delta[samples], log_weight[samples]
+        common = float(log_weight.max())
+        delta = np.ascontiguousarray(delta.T, dtype)
+        log_weight = (log_weight - common).astype(dtype)
+        tiles = self._tiles(dtype)
+
+        def block(rows):
+            x = overlaps[rows]
+            if samples is not None:
+                x = x[:, samples]
+            with np.errstate(under="ignore"):
+                d_connections, log_scale = tiles.gradient(
+                    x, state.connections[rows], delta, log_weight
+                )
+            gradient = scratch(4, (len(x), X.shape[1]), dtype)
+            np.matmul(x, X, out=gradient)
+            log_scale = log_scale + common
+            for start in range(0, len(x), ROWS_PER_UPDATE):
+                some = slice(start, start + ROWS_PER_UPDATE)
+                here = slice(rows.start + start, min(rows.start + some.stop, rows.stop))
+                _move(
+                    state,
+                    here,
+                    gradient[some],
+                    d_connections[some],
+                    log_scale[some],
+                    learning_rate,
+                    momentum,
+                )
+
+        self.threads.map(block, self._blocks(len(state.memories)))
+
+    def _tiles(self, dtype):
+        reach = self.reach / self.formulation.temperature
+        return choose_tiles(self.formulation, reach, dtype)
+
+    def _blocks(self, n_memories: int) -> list[slice]:
+        count = self.threads.count
+        count *= -(-n_memories // (MEMORIES_PER_BLOCK * count))
+        edges = [n_memories * i // count for i in range(count + 1)]
+        return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+
+    def _buffer(self, name: str, shape: tuple, dtype) -> np.ndarray:
+        size = shape[0] * shape[1]
+        held = self._buffers.get(name)
+        if held is None or held.size < size or held.dtype != dtype:
+            held = self._buffers[name] = np.empty(size, dtype)
+        return held[:size].reshape(shape)
+
+
+def _move(
+    state,
+    rows: slice,
+    gradient: np.ndarray,
+    d_connections: np.ndarray,
+    log_scale: np.ndarray,
+    learning_rate: float,
+    momentum: float,
+) -> None:
+    """Update the velocity of some memories and let them take one normalised step.
+
+    ``gradient`` is overwritten.
+    """
+    velocity = state.velocity[rows]
+    connection_velocity = state.connection_velocity[rows]
+    with np.errstate(divide="ignore", under="ignore"):
+        kept = state.log_scale[rows] + np.log(momentum)
+        scale = np.maximum(kept, log_scale)
+        kept = np.exp(kept - scale).astype(velocity.dtype)[:, None]
+        added = np.exp(log_scale - scale).astype(velocity.dtype)[:, None]
+    velocity *= kept
+    connection_velocity *= kept
+    if (added != 1).any():
+        gradient *= added
+        d_connections *= added
+    velocity -= gradient
+    connection_velocity -= d_connections
+
+    magnitude = np.abs(velocity, out=gradient)
+    peak = np.maximum(magnitude.max(axis=1), np.abs(connection_velocity).max(axis=1))
+    peak[peak == 0] = 1
+    state.log_scale[rows] = scale + np.log(peak, dtype=np.float64)
+    velocity /= peak[:, None]
+    connection_velocity /= peak[:, None]
+
+    for position, direction, step in (
+        (state.memories[rows], velocity, gradient),
+        (state.connections[rows], connection_velocity, d_connections),
+    ):
+        np.multiply(direction, learning_rate, out=step)
+        position += step
+        np.clip(position, -1, 1, out=position)
+
+
+def _sum_scaled(parts: list[tuple]) -> np.ndarray:
+    """Sum ``s * exp(log_scale)`` over the blocks.
+
+    A scale beyond the range of the type is brought to its edge, which changes no order
+    of the classes within a sample: s is then far beyond, or far below, what tanh
+    distinguishes.
+    """
+    if parts[0][1] is None:
+        return sum(s for s, _ in parts[1:]) + parts[0][0] if parts[1:] else parts[0][0]
+    common = np.max([log_scale for _, log_scale in parts], axis=0)
+    total = sum(s * np.exp(log_scale - common) for s, log_scale in parts)
+    room = 0.6 * np.log(np.finfo(total.dtype).max)
+    return total * np.exp(np.clip(common, -room, room))

@@ -1,0 +1,448 @@
+"""The NumPy kernels' work on one tile of overlaps, small enough for the cache.
+
+A tile holds overlaps ``x`` of a few memories (rows) with all samples of a minibatch
+(columns), in units of the temperature. Each class here computes what a formulation of
+:mod:`skdam.formulations` defines, for one kind of energy:
+
+- :class:`FeedforwardTiles`, any energy; :class:`PowerFeedforwardTiles`, powers;
+- :class:`SteepFeedforwardTiles`, high powers, and :class:`ExponentialFeedforwardTiles`,
+  whose values would overflow: one scale for each sample and each memory is kept apart;
+- :class:`DifferenceTiles`, any energy, class by class;
+- :class:`BinomialDifferenceTiles`, small whole powers: the polynomial part as thin
+  matrix products, and element by element only where an overlap is near 0;
+- :class:`SteepDifferenceTiles`, high powers, only where a term can be seen beside the
+  largest one; :class:`ExponentialDifferenceTiles`, where F(x + d) = F(x) e^d.
+
+``scores`` returns ``(s, log_scale)``, s of shape (n_classes, n_samples); ``gradient``
+overwrites the overlaps with dC/dx and returns ``(dC/dxi_alpha, log_scale)``, where the
+scale belongs to both.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+
+from ..energies import Energy, Exponential, Polynomial, RectifiedPolynomial
+from ..formulations import EnergyDifference, Feedforward, Formulation
+
+TILE_ELEMENTS = 2**16
+"""Elements of a tile: 256 kB in single precision, so that three fit a 1 MB cache."""
+
+MAX_BINOMIAL_POWER = 4
+MAX_DIRECT_POWER = 8
+
+
+def choose_tiles(formulation: Formulation, reach: float, dtype: np.dtype) -> Tiles:
+    """Return the tiles for a formulation.
+
+    Parameters
+    ----------
+    formulation : Feedforward or EnergyDifference
+    reach : float
+        The largest overlap that can occur, in units of the temperature.
+    dtype : numpy dtype
+        Type of the overlaps.
+    """
+    energy = formulation.energy
+    feedforward = isinstance(formulation, Feedforward)
+    if isinstance(energy, Exponential):
+        kind = ExponentialFeedforwardTiles if feedforward else ExponentialDifferenceTiles
+    elif not isinstance(energy, Polynomial | RectifiedPolynomial):
+        kind = FeedforwardTiles if feedforward else DifferenceTiles
+    elif _is_steep(energy.power, reach, dtype):
+        kind = SteepFeedforwardTiles if feedforward else SteepDifferenceTiles
+    elif feedforward:
+        # Below n = 2 the slope x^(n-2) grows without bound towards 0.
+        kind = PowerFeedforwardTiles if energy.power >= 2 else FeedforwardTiles
+    elif energy.power <= MAX_BINOMIAL_POWER and energy.power == int(energy.power):
+        kind = BinomialDifferenceTiles
+    else:
+        kind = DifferenceTiles
+    return kind(formulation)
+
+
+def _is_steep(power: float, reach: float, dtype: np.dtype) -> bool:
+    """Tell whether sums of x^n may leave the range of the type, up or down."""
+    if power <= 2:
+        return False
+    room = 0.5 * math.log(np.finfo(dtype).max)
+    return power > MAX_DIRECT_POWER or power * abs(math.log(max(reach, 1e-300))) > room
+
+
+class Tiles:
+    """Blocks of overlaps, worked through tile by tile."""
+
+    def __init__(self, formulation: Formulation):
+        self.formulation = formulation
+        self.energy: Energy = formulation.energy
+        self.temperature = float(formulation.temperature)
+
+    def scores(self, x: np.ndarray, connections: np.ndarray) -> tuple:
+        """Return scores (n_classes, n_samples) and their log-scale per sample."""
+        log_scale = self.row_scale(x, connections)
+        total = np.zeros((connections.shape[1], x.shape[1]), x.dtype)
+        for rows in _tiles(x):
+            self.add_scores(x[rows], connections[rows], log_scale, total)
+        return total, log_scale
+
+    def gradient(
+        self,
+        x: np.ndarray,
+        connections: np.ndarray,
+        delta: np.ndarray,
+        log_weight: np.ndarray,
+    ) -> tuple:
+        """Overwrite x with dC/dx; return dC/dxi_alpha and the log-scale per memory.
+
+        ``delta`` of shape (n_classes, n_samples) is dC/ds divided by
+        ``exp(log_weight)``, whose largest value is 0.
+        """
+        d_connections = np.empty_like(connections)
+        log_scale = np.zeros(len(x), x.dtype)
+        weighted = delta * np.exp(log_weight)
+        for rows in _tiles(x):
+            d_connections[rows] = self.tile_gradient(
+                x[rows], connections[rows], delta, log_weight, weighted, log_scale[rows]
+            )
+        return d_connections, log_scale
+
+    def row_scale(self, x, connections):
+        return None
+
+
+class FeedforwardTiles(Tiles):
+    def add_scores(self, x, connections, log_scale, total):
+        total += (2 / self.temperature * connections.T) @ self.energy.activation(x)
+
+    def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
+        scale = 2 / self.temperature
+        d_connections = self.energy.activation(x) @ (scale * weighted.T)
+        np.multiply(self.energy.slope(x), (scale * connections) @ weighted, out=x)
+        return d_connections
+
+
+class PowerFeedforwardTiles(Tiles):
+    def add_scores(self, x, connections, log_scale, total):
+        n = self.energy.power
+        activation = _raise(x, n - 1, self.energy.rectified)
+        total += (2 * n / self.temperature * connections.T) @ activation
+
+    def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
+        n = self.energy.power
+        scale = 2 * n / self.temperature
+        slope = _raise(x, n - 2, self.energy.rectified)
+        x *= slope
+        d_connections = x @ (scale * weighted.T)
+        coefficients = scratch(2, x.shape, x.dtype)
+        np.matmul((scale * (n - 1)) * connections, weighted, out=coefficients)
+        np.multiply(slope, coefficients, out=x)
+        return d_connections
+
+
+class SteepFeedforwardTiles(Tiles):
+    """F(x) = x^n: f(x) = r^(n-1) f(x / r), with r the largest overlap of the sample.
+
+    In the gradient the weight w of a sample goes into the power,
+    ``w x^(n-2) = (x w^(1/(n-2)))^(n-2)``, so that one division by the largest element
+    of a memory's row brings them all into range.
+    """
+
+    def row_scale(self, x, connections):
+        return (self.energy.power - 1) * np.log(_peak(x, self.energy, axis=0))
+
+    def add_scores(self, x, connections, log_scale, total):
+        n = self.energy.power
+        scaled = np.multiply(x, np.exp(-log_scale / (n - 1)), out=scratch(2, x.shape, x.dtype))
+        activation = _raise(scaled, n - 1, self.energy.rectified)
+        total += (2 * n / self.temperature * connections.T) @ activation
+
+    def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
+        n = self.energy.power
+        scale = 2 * n / self.temperature
+        scaled = np.multiply(x, np.exp(log_weight / (n - 2)), out=scratch(2, x.shape, x.dtype))
+        peak = _peak(scaled, self.energy, axis=1)
+        log_scale[:] = (n - 2) * np.log(peak)
+        scaled *= 1 / peak[:, None]
+        slope = _raise(scaled, n - 2, self.energy.rectified)
+        x *= slope
+        d_connections = x @ (scale * delta.T)
+        coefficients = scaled
+        np.matmul((scale * (n - 1)) * connections, delta, out=coefficients)
+        np.multiply(slope, coefficients, out=x)
+        return d_connections
+
+
+class ExponentialFeedforwardTiles(Tiles):
+    def row_scale(self, x, connections):
+        return x.max(axis=0)
+
+    def add_scores(self, x, connections, log_scale, total):
+        total += (2 / self.temperature * connections.T) @ np.exp(x - log_scale)
+
+    def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
+        scale = 2 / self.temperature
+        slope = x + log_weight
+        log_scale[:] = slope.max(axis=1)
+        slope -= log_scale[:, None]
+        np.exp(slope, out=slope)
+        np.multiply(slope, (scale * connections) @ delta, out=x)
+        return slope @ (scale * delta.T)
+
+
+class DifferenceTiles(Tiles):
+    def add_scores(self, x, connections, log_scale, total):
+        at_rest = self.energy.value(x).sum(axis=0)
+        flips = (2 / self.temperature) * connections
+        for alpha in range(flips.shape[1]):
+            flipped = self.energy.value(x + flips[:, alpha, None])
+            total[alpha] += flipped.sum(axis=0) - at_rest
+
+    def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
+        flips = (2 / self.temperature) * connections
+        d_connections = np.empty_like(connections)
+        d_overlaps = self.energy.activation(x) * -weighted.sum(axis=0)
+        for alpha in range(flips.shape[1]):
+            flipped = self.energy.activation(x + flips[:, alpha, None])
+            flipped *= weighted[alpha]
+            d_overlaps += flipped
+            d_connections[:, alpha] = flipped.sum(axis=1)
+        x[...] = d_overlaps
+        return _share(d_connections, x, self.temperature)
+
+
+class BinomialDifferenceTiles(Tiles):
+    """F(x + d) - F(x) = sum_k binom(n, k) d^k x^(n-k): thin products of powers.
+
+    For the rectified polynomial this holds where both arguments are positive, which is
+    certain for x >= 2 / T; below -2 / T both vanish. The few overlaps in between are
+    computed one by one.
+    """
+
+    def add_scores(self, x, connections, log_scale, total):
+        n = int(self.energy.power)
+        flips = (2 / self.temperature) * connections
+        powers, near = self._powers(x, n - 1)
+        total += sum(
+            (math.comb(n, k) * flips.T**k) @ powers[n - k] for k in range(1, n + 1)
+        )
+        if near is not None:
+            rows, columns, overlaps, flipped = near.flipped(flips)
+            rise = self.energy.value(flipped) - self.energy.value(overlaps)
+            for alpha, terms in enumerate(rise):
+                total[alpha] += np.bincount(columns, terms, x.shape[1])
+
+    def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
+        n = int(self.energy.power)
+        flips = (2 / self.temperature) * connections
+        powers, near = self._powers(x, n - 1)
+        d_connections = sum(
+            (n * math.comb(n - 1, k)) * flips**k * (powers[n - 1 - k] @ weighted.T)
+            for k in range(n)
+        )
+        if near is not None:
+            rows, columns, overlaps, flipped = near.flipped(flips)
+            flipped = self.energy.activation(flipped)
+            flipped *= weighted[:, columns]
+            at_rest = self.energy.activation(overlaps)
+            near_gradient = flipped.sum(axis=0)
+            near_gradient -= at_rest * weighted.sum(axis=0)[columns]
+            for alpha, terms in enumerate(flipped):
+                d_connections[:, alpha] += np.bincount(rows, terms, len(x))
+        # Where x is far from 0: sum_k n binom(n-1, k) x^(n-1-k) (d^k . delta), k >= 1.
+        x[...] = 0
+        for k in range(1, n):
+            term = (n * math.comb(n - 1, k) * flips**k) @ weighted
+            term *= powers[n - 1 - k]
+            x += term
+        if near is not None:
+            x.reshape(-1)[near.index] = near_gradient
+        return _share(d_connections, x, self.temperature)
+
+    def _powers(self, x, highest):
+        """Return x^0 ... x^highest of the far overlaps, and the near ones, if any."""
+        if not self.energy.rectified:
+            powers = [np.ones_like(x), x.copy()]
+            near = None
+        else:
+            edge = 2 / self.temperature
+            far = np.greater_equal(x, edge)
+            powers = [far.astype(x.dtype), x * far]
+            near = _Selection.of(x, np.abs(x) < edge)
+        for _ in range(2, highest + 1):
+            powers.append(powers[-1] * powers[1])
+        return powers, near
+
+
+class SteepDifferenceTiles(Tiles):
+    """F(x) = x^n with n large: few terms can be seen beside the largest one.
+
+    A term below 1e-4 rounding errors of the largest, for its sample in the scores and
+    for its memory in the gradient, is left out.
+    """
+
+    def row_scale(self, x, connections):
+        lifted = self._lifted(x, (2 / self.temperature) * connections)
+        return self.energy.power * np.log(_peak(lifted, self.energy, axis=0))
+
+    def add_scores(self, x, connections, log_scale, total):
+        n = self.energy.power
+        shrink = np.exp(-log_scale / n)
+        flips = (2 / self.temperature) * connections
+        lifted = self._lifted(x, flips)
+        lifted *= shrink
+        near = _Selection.of(x, lifted > self._threshold(x.dtype, n))
+        if near is None:
+            return
+        rows, columns, overlaps, flipped = near.flipped(flips)
+        shrink = shrink[columns]
+        at_rest = _raise(overlaps * shrink, n, self.energy.rectified).copy()
+        flipped *= shrink
+        rise = _raise(flipped, n, self.energy.rectified)
+        rise -= at_rest
+        for alpha, terms in enumerate(rise):
+            total[alpha] += np.bincount(columns, terms, x.shape[1])
+
+    def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
+        n = self.energy.power
+        flips = (2 / self.temperature) * connections
+        stretch = np.exp(log_weight / (n - 1))
+        lifted = self._lifted(x, flips)
+        lifted *= stretch
+        peak = _peak(lifted, self.energy, axis=1)
+        log_scale[:] = (n - 1) * np.log(peak)
+        threshold = self._threshold(x.dtype, n - 1) * peak[:, None]
+        near = _Selection.of(x, lifted > threshold)
+        d_connections = np.zeros_like(connections)
+        if near is None:
+            x[...] = 0
+            return d_connections
+        rows, columns, overlaps, flipped = near.flipped(flips)
+        stretch = stretch[columns] / peak[rows]
+        near_gradient = _raise(overlaps * stretch, n - 1, self.energy.rectified)
+        near_gradient = near_gradient * (-n * delta.sum(axis=0))[columns]
+        flipped *= stretch
+        flipped = _raise(flipped, n - 1, self.energy.rectified)
+        flipped *= n * delta[:, columns]
+        near_gradient += flipped.sum(axis=0)
+        for alpha, terms in enumerate(flipped):
+            d_connections[:, alpha] = np.bincount(rows, terms, len(x))
+        x[...] = 0
+        x.reshape(-1)[near.index] = near_gradient
+        return _share(d_connections, x, self.temperature)
+
+    def _lifted(self, x, flips):
+        """Return the largest argument of F for each overlap, flipped or at rest."""
+        if self.energy.rectified:
+            return x + flips.max(axis=1).clip(min=0)[:, None]
+        lifted = np.abs(x)
+        lifted += np.abs(flips).max(axis=1)[:, None]
+        return lifted
+
+    @staticmethod
+    def _threshold(dtype, exponent):
+        return (1e-4 * np.finfo(dtype).eps) ** (1 / exponent)
+
+
+class ExponentialDifferenceTiles(Tiles):
+    def row_scale(self, x, connections):
+        return x.max(axis=0)
+
+    def add_scores(self, x, connections, log_scale, total):
+        flips = (2 / self.temperature) * connections
+        total += np.expm1(flips).T @ np.exp(x - log_scale)
+
+    def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
+        flips = (2 / self.temperature) * connections
+        slope = x + log_weight
+        log_scale[:] = slope.max(axis=1)
+        slope -= log_scale[:, None]
+        np.exp(slope, out=slope)
+        d_connections = np.exp(flips) * (slope @ delta.T)
+        np.multiply(slope, np.expm1(flips) @ delta, out=x)
+        return _share(d_connections, x, self.temperature)
+
+
+class _Selection:
+    """Some elements of a tile, with their places and what a flip makes of them."""
+
+    def __init__(self, x: np.ndarray, index: np.ndarray):
+        self.index = index
+        self.rows, self.columns = np.divmod(index, x.shape[1])
+        self.overlaps = x.reshape(-1)[index]
+
+    @classmethod
+    def of(cls, x: np.ndarray, mask: np.ndarray) -> _Selection | None:
+        index = np.flatnonzero(mask)
+        return cls(x, index) if len(index) else None
+
+    def flipped(self, flips: np.ndarray) -> tuple:
+        flipped = np.take(flips.T, self.rows, axis=1)
+        flipped += self.overlaps
+        return self.rows, self.columns, self.overlaps, flipped
+
+
+def _tiles(x: np.ndarray) -> list[slice]:
+    step = max(1, TILE_ELEMENTS // max(1, x.shape[1]))
+    return [slice(start, start + step) for start in range(0, len(x), step)]
+
+
+def _share(d_flipped: np.ndarray, d_overlaps: np.ndarray, temperature: float):
+    """Return dC/dxi_alpha: from its own flip, and from the overlap that all share."""
+    return (2 * d_flipped - d_overlaps.sum(axis=1, keepdims=True)) / temperature
+
+
+def _peak(x: np.ndarray, energy: Energy, axis: int) -> np.ndarray:
+    """Return the largest overlap along an axis, in magnitude where signs count."""
+    peak = x.max(axis=axis)
+    if not energy.rectified:
+        np.maximum(peak, -x.min(axis=axis), out=peak)
+    return np.maximum(peak, np.finfo(x.dtype).tiny, out=peak)
+
+
+_local = threading.local()
+
+
+def scratch(
+    slot: int, shape: tuple[int, ...], dtype: np.dtype, fill: float | None = None
+) -> np.ndarray:
+    """Return this thread's scratch array of a slot.
+
+    Fresh arrays of this size come from the system and cost a page fault for each 4 kB,
+    more than the arithmetic on them.
+    """
+    size = math.prod(shape)
+    held = _local.__dict__.get((slot, dtype))
+    if held is None or held.size < size:
+        held = np.empty(size, dtype) if fill is None else np.full(size, fill, dtype)
+        _local.__dict__[slot, dtype] = held
+    return held[:size].reshape(shape)
+
+
+def _raise(x: np.ndarray, exponent: float, rectified: bool) -> np.ndarray:
+    """Return x to a power >= 0, in scratch 0; where rectified, 0 for x <= 0."""
+    out = scratch(0, x.shape, x.dtype)
+    if exponent == 0:
+        if rectified:
+            return np.greater(x, 0, out=out)
+        out[...] = 1
+        return out
+    if rectified:
+        # Against an array of zeros: twice as fast as against the scalar.
+        np.maximum(x, scratch(3, x.shape, x.dtype, fill=0), out=out)
+    else:
+        np.copyto(out, x)
+    if exponent != int(exponent):
+        return np.power(out, exponent, out=out)
+    # Square and multiply: ten times faster than np.power for the usual exponents.
+    bits = bin(int(exponent))[3:]
+    if "1" in bits:
+        base = scratch(1, x.shape, x.dtype)
+        np.copyto(base, out)
+    for bit in bits:
+        out *= out
+        if bit == "1":
+            out *= base
+    return out
