@@ -122,7 +122,9 @@ class EnergyDifference:
         d_overlaps = -xp.sum(delta, axis=1)[:, None] * self.energy.activation(x)
         columns = []
         for alpha in range(flips.shape[1]):
-            flipped = delta[:, alpha, None] * self.energy.activation(x + flips[:, alpha])
+            flipped = delta[:, alpha, None] * self.energy.activation(
+                x + flips[:, alpha]
+            )
             d_overlaps = d_overlaps + flipped
             columns.append(2 * xp.sum(flipped, axis=0))
         # Every xi_gamma also lowers its memory's overlap x.

@@ -81,13 +81,22 @@ class PowerError:
         )
         return Evaluation(loss, delta, log_scale)
 
-    def log_odds(self, scores: Array) -> Array:
-        """Return ln P(class) / P(not class), for which the scores are the best answer.
+    def log_likelihoods(self, scores: Array) -> Array:
+        """Return ln P(class), up to a constant for each sample.
 
-        A unit that minimises the expected error for a probability P has
-        ``(1 - 2m) ln(expit(-2s) / expit(2s)) = ln(P / (1 - P))``.
+        The expected error of a unit whose class has probability P is least where
+        ``ln(P / (1 - P)) = (4m - 2) s``. Only one class can be right: where two units
+        claim more than even odds, all are lowered until the second best is at even
+        odds. Two classes hold the same information twice, and their mean is taken.
         """
-        return 2 * max(2 * self.exponent - 1, 0.5) * scores
+        xp = array_namespace(scores)
+        log_odds = (4 * self.exponent - 2) * scores
+        if scores.shape[1] == 2:
+            return log_odds / 2
+        second = xp.sort(log_odds, axis=1)[:, -2:-1]
+        log_odds = log_odds - xp.clip(second, min=0)
+        # ln expit(x)
+        return xp.clip(log_odds, max=0) - xp.log1p(xp.exp(-xp.abs(log_odds)))
 
 
 @dataclass(frozen=True)
@@ -110,12 +119,14 @@ class LogLoss:
         log_p = _log_softmax(scores)
         loss = -xp.sum(xp.where(true, log_p, xp.zeros_like(log_p)), axis=1)
         # 1 - p of the true class is the sum of the others: no digit is lost to p = 1.
-        log_others = _log_sum_exp(
-            xp.where(true, xp.full_like(log_p, -math.inf), log_p)
-        )
+        log_others = _log_sum_exp(xp.where(true, xp.full_like(log_p, -math.inf), log_p))
         log_gradient = xp.where(true, log_others, log_p)
         delta, log_scale = _scale_rows(-targets, log_gradient)
         return Evaluation(loss, delta, log_scale)
+
+    def log_likelihoods(self, scores: Array) -> Array:
+        """Return ln P(class), up to a constant for each sample."""
+        return scores
 
 
 Objective = PowerError | LogLoss

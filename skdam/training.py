@@ -13,7 +13,7 @@ carry their scale as a logarithm, and nothing in them underflows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,18 @@ import numpy as np
 from scipy import sparse
 
 from .formulations import Formulation
+from .kernels.numpy import NumpyKernel
+from .kernels.threads import thread_team
 from .objectives import Objective
 
 __all__ = [
+    "Descent",
+    "Epoch",
     "LearningRate",
     "Patience",
     "State",
     "TemperatureRamp",
-    "train_epoch",
+    "train",
 ]
 
 Array = Any
@@ -189,40 +193,67 @@ def minibatches(
 
 
 def rows_at(
-    X: np.ndarray | sparse.csr_array, rows: slice | np.ndarray, temperature: float
+    X: np.ndarray | sparse.csr_array,
+    rows: slice | np.ndarray,
+    temperature: float,
+    dtype: np.dtype,
 ) -> np.ndarray:
     """Return rows of X, dense, in units of the temperature."""
     if sparse.issparse(X):
-        batch = X[rows].toarray()
+        batch = X[rows].toarray().astype(dtype, copy=False)
+    elif isinstance(rows, slice):
+        batch = X[rows].astype(dtype)
     else:
-        batch = X[rows].copy() if isinstance(rows, slice) else X.take(rows, axis=0)
+        batch = X.take(rows, axis=0).astype(dtype, copy=False)
     batch *= 1 / temperature
     return batch
 
 
-def train_epoch(
-    kernel,
-    formulation: Formulation,
+@dataclass(frozen=True)
+class Descent:
+    """The settings of the training rule, the same in every epoch.
+
+    Attributes
+    ----------
+    objective : Objective
+        What to minimise.
+    rate : LearningRate
+        Schedule of eps.
+    ramp : TemperatureRamp
+        Schedule of T.
+    momentum : float
+        Decay p of the velocity.
+    batch_size : int
+        Largest number of samples in a minibatch.
+    gradient_tolerance : float
+        Samples whose gradient is below this share of the largest in their minibatch
+        are left out of the backward products.
+    """
+
+    objective: Objective
+    rate: LearningRate
+    ramp: TemperatureRamp
+    momentum: float
+    batch_size: int
+    gradient_tolerance: float
+
+
+def train(
     state: State,
     X: np.ndarray | sparse.csr_array,
     codes: np.ndarray,
     weights: np.ndarray | None,
-    objective: Objective,
+    formulate: Callable[[float], Formulation],
+    descent: Descent,
     *,
-    batch_size: int,
-    order: np.ndarray | None,
-    learning_rate: float,
-    momentum: float,
-    gradient_tolerance: float,
-) -> Epoch:
-    """Take one step for each minibatch of an epoch, moving the memories in place.
+    epochs: range,
+    reach: float,
+    rng: np.random.RandomState | None,
+) -> Iterator[tuple[NumpyKernel, Epoch]]:
+    """Train epoch by epoch, moving the memories in place.
 
     Parameters
     ----------
-    kernel : NumpyKernel
-        Computes the scores, and moves the memories.
-    formulation : Formulation
-        Equations of the network at this epoch's temperature.
     state : State
         Memories and velocities; changed in place.
     X : array or CSR array of shape (n_samples, n_features)
@@ -231,49 +262,80 @@ def train_epoch(
         Number of each sample's class.
     weights : array of shape (n_samples,) or None
         Positive weights of the samples.
-    objective : Objective
-        What to minimise.
-    batch_size : int
-        Largest number of samples in a minibatch.
-    order : array of shape (n_samples,) or None
-        Order in which to take the samples; None: as they are.
-    learning_rate, momentum : float
-        eps and p of the rule.
-    gradient_tolerance : float
-        Samples whose gradient is below this share of the largest in their minibatch
-        are left out of the backward products.
+    formulate : callable
+        Returns the formulation at a temperature.
+    descent : Descent
+        Settings of the rule.
+    epochs : range
+        Numbers of the epochs to run, by which the schedules go.
+    reach : float
+        The largest overlap that can occur, in neurons.
+    rng : RandomState or None
+        Shuffles the samples in every epoch; None: consecutive rows.
 
-    Returns
-    -------
-    Epoch
+    Yields
+    ------
+    kernel : NumpyKernel
+        The kernel at the temperature of the epoch, for scoring other data.
+    epoch : Epoch
+        What the epoch reports.
     """
+    n_samples = X.shape[0]
+    work = state.memories.size * min(descent.batch_size, n_samples)
+    with thread_team(work) as threads:
+        kernel = NumpyKernel(formulate(descent.ramp.at(epochs.start)), reach, threads)
+        for number in epochs:
+            kernel.formulation = formulate(descent.ramp.at(number))
+            order = None if rng is None else rng.permutation(n_samples)
+            rate = descent.rate.at(number)
+            yield (
+                kernel,
+                _train_epoch(kernel, state, X, codes, weights, descent, rate, order),
+            )
+
+
+def _train_epoch(
+    kernel: NumpyKernel,
+    state: State,
+    X: np.ndarray | sparse.csr_array,
+    codes: np.ndarray,
+    weights: np.ndarray | None,
+    descent: Descent,
+    learning_rate: float,
+    order: np.ndarray | None,
+) -> Epoch:
+    """Take one step for each minibatch of an epoch."""
     n_classes = state.connections.shape[1]
-    dtype = state.memories.dtype
-    targets = 2 * np.eye(n_classes, dtype=dtype) - 1
+    targets = 2 * np.eye(n_classes, dtype=state.memories.dtype) - 1
     loss = total_weight = 0.0
     hits = np.zeros(n_classes)
-    for rows in minibatches(X.shape[0], batch_size, order):
-        batch = rows_at(X, rows, formulation.temperature)
+    for rows in minibatches(X.shape[0], descent.batch_size, order):
         labels = codes[rows]
+        batch = rows_at(X, rows, kernel.formulation.temperature, state.memories.dtype)
         overlaps, scores = kernel.forward(batch, state.memories, state.connections)
-        losses, delta, log_scale = objective.evaluate(scores, targets[labels])
-        samples = _worth_following(log_scale, gradient_tolerance)
-        if weights is None:
-            loss += float(losses.sum(dtype=np.float64))
-            total_weight += len(labels)
-        else:
-            some = weights[rows]
-            loss += float(losses @ some)
-            total_weight += float(some.sum())
+        losses, delta, log_scale = descent.objective.evaluate(scores, targets[labels])
+        samples = _worth_following(log_scale, descent.gradient_tolerance)
+        some = np.ones(len(labels)) if weights is None else weights[rows]
+        if weights is not None:
             log_scale = log_scale + np.log(some)
+        loss += float(losses @ some)
+        total_weight += float(some.sum())
         hits += np.bincount(labels[scores.argmax(axis=1) == labels], None, n_classes)
         kernel.descend(
-            batch, overlaps, delta, log_scale, samples, state, learning_rate, momentum
+            batch,
+            overlaps,
+            delta,
+            log_scale,
+            samples,
+            state,
+            learning_rate,
+            descent.momentum,
         )
     return Epoch(loss / total_weight, hits)
 
 
 def _worth_following(log_scale: np.ndarray, tolerance: float) -> np.ndarray | None:
+    """Return the samples whose gradient is not negligible, or None for all."""
     if tolerance == 0:
         return None
     samples = np.flatnonzero(log_scale >= log_scale.max() + math.log(tolerance))

@@ -22,12 +22,13 @@ ROWS_PER_UPDATE = 64
 
 
 class NumpyKernel:
-    """Scores and descent steps of one network, with the buffers they reuse.
+    """Scores and descent steps of one network, with the buffer they reuse.
 
     Parameters
     ----------
     formulation : Formulation
-        Equations of the network, with its energy and temperature.
+        Equations of the network, with its energy and temperature; the attribute may be
+        replaced between steps, as the temperature changes.
     reach : float
         The largest overlap that can occur, in neurons: the largest sum of magnitudes
         of a sample's features.
@@ -40,12 +41,8 @@ class NumpyKernel:
     ):
         self.threads = threads or Threads()
         self.reach = reach
-        self._buffers: dict[str, np.ndarray] = {}
-        self.set_formulation(formulation)
-
-    def set_formulation(self, formulation: Formulation) -> None:
-        """Go on with another temperature."""
         self.formulation = formulation
+        self._overlaps = np.empty(0)
 
     def forward(self, X: np.ndarray, memories: np.ndarray, connections: np.ndarray):
         """Return the overlaps (n_memories, n_samples) and scores of a minibatch.
@@ -53,7 +50,7 @@ class NumpyKernel:
         ``X`` is in units of the temperature. The overlaps stay valid until the next
         call.
         """
-        overlaps = self._buffer("overlaps", (len(memories), len(X)), memories.dtype)
+        overlaps = self._overlap_buffer((len(memories), len(X)), memories.dtype)
         offset = self.formulation.offset(connections)
         tiles = self._tiles(memories.dtype)
 
@@ -142,12 +139,11 @@ class NumpyKernel:
         edges = [n_memories * i // count for i in range(count + 1)]
         return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
 
-    def _buffer(self, name: str, shape: tuple, dtype) -> np.ndarray:
+    def _overlap_buffer(self, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
         size = shape[0] * shape[1]
-        held = self._buffers.get(name)
-        if held is None or held.size < size or held.dtype != dtype:
-            held = self._buffers[name] = np.empty(size, dtype)
-        return held[:size].reshape(shape)
+        if self._overlaps.size < size or self._overlaps.dtype != dtype:
+            self._overlaps = np.empty(size, dtype)
+        return self._overlaps[:size].reshape(shape)
 
 
 def _move(

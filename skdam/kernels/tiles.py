@@ -49,7 +49,9 @@ def choose_tiles(formulation: Formulation, reach: float, dtype: np.dtype) -> Til
     energy = formulation.energy
     feedforward = isinstance(formulation, Feedforward)
     if isinstance(energy, Exponential):
-        kind = ExponentialFeedforwardTiles if feedforward else ExponentialDifferenceTiles
+        kind = (
+            ExponentialFeedforwardTiles if feedforward else ExponentialDifferenceTiles
+        )
     elif not isinstance(energy, Polynomial | RectifiedPolynomial):
         kind = FeedforwardTiles if feedforward else DifferenceTiles
     elif _is_steep(energy.power, reach, dtype):
@@ -155,14 +157,18 @@ class SteepFeedforwardTiles(Tiles):
 
     def add_scores(self, x, connections, log_scale, total):
         n = self.energy.power
-        scaled = np.multiply(x, np.exp(-log_scale / (n - 1)), out=scratch(2, x.shape, x.dtype))
+        scaled = np.multiply(
+            x, np.exp(-log_scale / (n - 1)), out=scratch(2, x.shape, x.dtype)
+        )
         activation = _raise(scaled, n - 1, self.energy.rectified)
         total += (2 * n / self.temperature * connections.T) @ activation
 
     def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
         n = self.energy.power
         scale = 2 * n / self.temperature
-        scaled = np.multiply(x, np.exp(log_weight / (n - 2)), out=scratch(2, x.shape, x.dtype))
+        scaled = np.multiply(
+            x, np.exp(log_weight / (n - 2)), out=scratch(2, x.shape, x.dtype)
+        )
         peak = _peak(scaled, self.energy, axis=1)
         log_scale[:] = (n - 2) * np.log(peak)
         scaled *= 1 / peak[:, None]

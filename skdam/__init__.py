@@ -1,0 +1,7 @@
+"""Dense Associative Memory (Krotov & Hopfield 2016) for scikit-learn."""
+
+from .classifier import DenseAssociativeMemoryClassifier
+from .presets import preset
+
+__all__ = ["DenseAssociativeMemoryClassifier", "preset"]
+__version__ = "0.1.0"

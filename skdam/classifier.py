@@ -1,0 +1,1005 @@
+"""Dense associative memory as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import (
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+    compute_class_weight,
+    gen_batches,
+)
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
+
+from .energies import get_energy
+from .formulations import EnergyDifference, Formulation, get_formulation
+from .kernels.numpy import NumpyKernel
+from .kernels.threads import thread_team
+from .objectives import Objective, get_objective
+from .temperature import auto_temperature
+from .training import (
+    Descent,
+    Epoch,
+    LearningRate,
+    Patience,
+    State,
+    TemperatureRamp,
+    minibatches,
+    rows_at,
+    train,
+)
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9 has no callbacks
+
+    class CallbackSupportMixin:
+        pass
+
+
+__all__ = ["DenseAssociativeMemoryClassifier"]
+
+SMALL_STEP = 2**22
+"""Multiplications in a step below which double precision costs nothing."""
+
+SAMPLES_PER_PREDICTION = 1000
+"""Samples whose overlaps are held at once while predicting."""
+
+
+class DenseAssociativeMemoryClassifier(
+    CallbackSupportMixin, ClassifierMixin, BaseEstimator
+):
+    """Dense associative memory classifier.
+
+    A network of visible neurons, one for each feature, and one classification neuron
+    for each class, with an energy ``E = -sum_mu F(xi^mu . sigma)`` over K memories
+    xi^mu. To classify a sample, the visible neurons are clamped to it and the
+    classification neurons, which start at -1, are updated; the class is the neuron with
+    the largest state. The memories are learned by gradient descent on the
+    classification error [1]_.
+
+    Read more in the user guide of the documentation.
+
+    Parameters
+    ----------
+    n_memories : int, default=500
+        Number of memories K.
+
+    power : float, default=3
+        Power n of the interaction vertex, for the polynomial energies; at least 1.
+        Small powers learn features, large ones (20 to 30) prototypes.
+
+    energy : {"rectified_polynomial", "polynomial", "log_cosh", "softplus", \
+            "exponential"} or Energy, default="rectified_polynomial"
+        Energy function F, or an object with the methods ``value`` (F), ``activation``
+        (f = F') and ``slope`` (f'), as in :mod:`skdam.energies`.
+
+    formulation : {"feedforward", "energy"}, default="feedforward"
+        "energy" is the exact update of the associative memory, by differences of
+        energy; "feedforward" its dual, a network with one hidden layer of activation
+        f, faster to train.
+
+    temperature : "auto" or float, default="auto"
+        Temperature T, in neurons: overlaps between memory and sample are divided by it
+        (``beta = 1 / T^n``). The higher, the softer the classification units. "auto"
+        follows from the power, the number of memories and the size of the samples.
+
+    initial_temperature : float or None, default=None
+        Temperature to begin with, lowered linearly to ``temperature``; None: the same.
+        A high start helps large powers.
+
+    temperature_ramp : int, default=10
+        Number of epochs over which the temperature is lowered, where
+        ``initial_temperature`` is given.
+
+    loss : {"power", "log_loss"}, default="power"
+        Objective: the sum of the classification errors to the power of
+        ``2 * error_exponent``, or the cross-entropy of the softmax of the scores.
+
+    error_exponent : float, default=10
+        m, at least 1, for ``loss="power"``. 1 is least squares; a larger m works on the
+        samples that are barely right or wrong.
+
+    learning_rate_init : float, default=0.02
+        Largest change of a memory's element in one step, at the beginning.
+
+    learning_rate : {"linear", "exponential", "constant"}, default="linear"
+        Schedule: in epoch e, counted from 0, the learning rate is
+        ``learning_rate_init * learning_rate_decay**e`` with "exponential"; with
+        "linear" it falls to ``learning_rate_init * learning_rate_decay`` in the last
+        of ``max_iter`` epochs.
+
+    learning_rate_decay : float or None, default=None
+        Factor of the schedule, in (0, 1]. None is 0.02 for "linear" and 0.998 for
+        "exponential".
+
+    momentum : float, default=0.9
+        Decay p of the velocity, in [0, 1).
+
+    batch_size : int or "auto", default="auto"
+        Samples in a minibatch. "auto" is a sixtieth of the training set, at least 100
+        and at most 1000.
+
+    max_iter : int, default=60
+        Number of epochs.
+
+    init_mean, init_std : float, default=0.0 and 0.1
+        Mean and standard deviation of the normal distribution of the first memories.
+
+    memories_init : array-like of shape (n_memories, n_features + n_classes) or None, \
+            default=None
+        First memories, visible part before classification part, within [-1, 1].
+
+    shuffle : bool, default=True
+        Whether to draw the minibatches anew in each epoch. False: consecutive rows.
+
+    tol : float or None, default=1e-4
+        Training stops when ``n_iter_no_change`` epochs in a row did not lower the loss
+        by this share or, with ``early_stopping``, did not raise the validation score by
+        this much. None: never.
+
+    early_stopping : bool, default=False
+        Whether to stop when the score on validation data no longer rises, and to keep
+        the memories of the best epoch.
+
+    validation_fraction : float, default=0.1
+        Share of the training data set aside for ``early_stopping``, where ``fit`` is
+        given no validation data.
+
+    n_iter_no_change : int, default=10
+        Epochs to wait for an improvement of ``tol``.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes.
+
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the memories of the previous call.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the first memories, the validation split and the order of the samples.
+
+    verbose : bool or int, default=False
+        Whether to print the progress of each epoch.
+
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision of the memories and all products. "auto" is double where a step takes
+        fewer than 4 million multiplications, which then cost nothing, else single.
+
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute.
+
+    gradient_tolerance : float, default=1e-3
+        Samples of a minibatch whose gradient is below this share of the largest are
+        left out of the backward products; 0 is exact.
+
+    n_updates : int, default=1
+        Updates of the classification units when predicting, for
+        ``formulation="energy"``: the first from -1, later ones unit after unit.
+
+    Attributes
+    ----------
+    memories_ : ndarray of shape (n_memories, n_features)
+        Visible part of the memories.
+
+    recognition_connections_ : ndarray of shape (n_memories, n_classes)
+        Classification part of the memories.
+
+    temperature_ : float
+        Temperature of the fitted network.
+
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had such that are all strings.
+
+    n_iter_ : int
+        Number of epochs trained.
+
+    loss_curve_ : list of float
+        Mean loss of each epoch, over its minibatches before their steps. The loss
+        "power" is in units of ``4**error_exponent``, so that 1 is the largest error of
+        one unit.
+
+    validation_loss_curve_ : list of float or None
+        Loss on the validation data after each epoch.
+
+    validation_scores_ : list of float or None
+        Accuracy on the validation data after each epoch.
+
+    best_iter_ : int
+        Number of epochs after which the memories were as they are kept.
+
+    See Also
+    --------
+    sklearn.neural_network.MLPClassifier : Multi-layer perceptron.
+
+    Notes
+    -----
+    Features are states of neurons and best lie in [-1, 1], as
+    ``MinMaxScaler((-1, 1))`` leaves them.
+
+    References
+    ----------
+    .. [1] D. Krotov and J. J. Hopfield, "Dense Associative Memory for Pattern
+       Recognition", Advances in Neural Information Processing Systems 29, 2016.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import MinMaxScaler
+    >>> from skdam import DenseAssociativeMemoryClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> clf = make_pipeline(
+    ...     MinMaxScaler((-1, 1)), DenseAssociativeMemoryClassifier(random_state=0)
+    ... ).fit(X_train, y_train)
+    >>> clf.score(X_test, y_test) > 0.95
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "n_memories": [Interval(Integral, 1, None, closed="left")],
+        "power": [Interval(Real, 1, None, closed="left")],
+        "energy": [
+            StrOptions(
+                {
+                    "rectified_polynomial",
+                    "polynomial",
+                    "log_cosh",
+                    "softplus",
+                    "exponential",
+                }
+            ),
+            HasMethods(["value", "activation", "slope"]),
+        ],
+        "formulation": [StrOptions({"feedforward", "energy"})],
+        "temperature": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "initial_temperature": [Interval(Real, 0, None, closed="neither"), None],
+        "temperature_ramp": [Interval(Integral, 0, None, closed="left")],
+        "loss": [StrOptions({"power", "log_loss"})],
+        "error_exponent": [Interval(Real, 1, None, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [StrOptions({"linear", "exponential", "constant"})],
+        "learning_rate_decay": [Interval(Real, 0, 1, closed="right"), None],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "init_mean": [Interval(Real, -1, 1, closed="both")],
+        "init_std": [Interval(Real, 0, None, closed="left")],
+        "memories_init": ["array-like", None],
+        "shuffle": ["boolean"],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "dtype": [StrOptions({"auto", "float32", "float64"})],
+        "device": [StrOptions({"auto", "cpu", "cuda"})],
+        "gradient_tolerance": [Interval(Real, 0, 1, closed="left")],
+        "n_updates": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_memories=500,
+        *,
+        power=3,
+        energy="rectified_polynomial",
+        formulation="feedforward",
+        temperature="auto",
+        initial_temperature=None,
+        temperature_ramp=10,
+        loss="power",
+        error_exponent=10,
+        learning_rate_init=0.02,
+        learning_rate="linear",
+        learning_rate_decay=None,
+        momentum=0.9,
+        batch_size="auto",
+        max_iter=60,
+        init_mean=0.0,
+        init_std=0.1,
+        memories_init=None,
+        shuffle=True,
+        tol=1e-4,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        class_weight=None,
+        warm_start=False,
+        random_state=None,
+        verbose=False,
+        dtype="auto",
+        device="auto",
+        gradient_tolerance=1e-3,
+        n_updates=1,
+    ):
+        self.n_memories = n_memories
+        self.power = power
+        self.energy = energy
+        self.formulation = formulation
+        self.temperature = temperature
+        self.initial_temperature = initial_temperature
+        self.temperature_ramp = temperature_ramp
+        self.loss = loss
+        self.error_exponent = error_exponent
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = learning_rate
+        self.learning_rate_decay = learning_rate_decay
+        self.momentum = momentum
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.init_mean = init_mean
+        self.init_std = init_std
+        self.memories_init = memories_init
+        self.shuffle = shuffle
+        self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.dtype = dtype
+        self.device = device
+        self.gradient_tolerance = gradient_tolerance
+        self.n_updates = n_updates
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+        """Learn the memories.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, not negative.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Validation data, scored after each epoch; with ``early_stopping`` in place
+            of a share of X.
+        y_val : array-like of shape (n_val,), default=None
+            Labels of the validation data.
+
+        Returns
+        -------
+        self : DenseAssociativeMemoryClassifier
+            The fitted estimator. After Ctrl-C it holds the best memories so far.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or an array is not usable; a fitted model stays as it was.
+        """
+        with _restored_on_error(self):
+            return self._fit(X, y, sample_weight, X_val=X_val, y_val=y_val)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train for one epoch on some samples.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        classes : array-like of shape (n_classes,), default=None
+            All classes that will ever be seen; needed in the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, not negative.
+
+        Returns
+        -------
+        self : DenseAssociativeMemoryClassifier
+            The estimator, one epoch further.
+
+        Raises
+        ------
+        ValueError
+            If ``classes`` is missing in the first call, changes in a later one, or y
+            holds other labels; or if a parameter or an array is not usable.
+        """
+        with _restored_on_error(self):
+            return self._fit(X, y, sample_weight, classes=classes, incremental=True)
+
+    def _fit(
+        self,
+        X,
+        y,
+        sample_weight,
+        *,
+        X_val=None,
+        y_val=None,
+        classes=None,
+        incremental=False,
+    ):
+        self._check_parameters(incremental)
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val must be given together.")
+        onward = hasattr(self, "memories_") and (incremental or self.warm_start)
+        user_X, user_y = X, y
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype="numeric", reset=not onward
+        )
+        check_classification_targets(y)
+        classes = self._check_classes(y, classes, onward, incremental)
+        codes = np.searchsorted(classes, y)
+        weights = self._weights(sample_weight, X, y, classes, codes)
+        if weights is not None and not (weights > 0).all():
+            used = np.flatnonzero(weights > 0)
+            X, y, codes, weights = X[used], y[used], codes[used], weights[used]
+        if not incremental and len(np.unique(codes)) < 2:
+            raise ValueError(
+                "y must hold at least two classes with positive weight, but holds only "
+                f"one class: {classes[codes[0]]!r}."
+            )
+        rng = check_random_state(self.random_state)
+        validation = None
+        if X_val is not None:
+            validation = self._check_validation_data(X_val, y_val, classes)
+        elif self.early_stopping:
+            kept, held_out = train_test_split(
+                np.arange(len(codes)),
+                test_size=self.validation_fraction,
+                stratify=codes,
+                random_state=rng,
+            )
+            validation = X[held_out], codes[held_out], None
+            if weights is not None:
+                validation = X[held_out], codes[held_out], weights[held_out]
+                weights = weights[kept]
+            X, codes = X[kept], codes[kept]
+
+        fresh = not (onward and incremental)
+        batch_size = self._batch_size(X.shape[0])
+        state = self._start(X, len(classes), batch_size, rng, onward, incremental)
+        dtype = state.memories.dtype
+        X = _placed(X, dtype, "X")
+        if validation is not None:
+            validation = (_placed(validation[0], dtype, "X_val"), *validation[1:])
+        reach = _reach(X)
+        temperature = self.temperature
+        if temperature == "auto":
+            temperature = (
+                self.temperature_
+                if not fresh
+                else auto_temperature(
+                    get_energy(self.energy, self.power),
+                    self.n_memories,
+                    float(np.average(reach, weights=weights)),
+                )
+            )
+        descent = self._descent(float(temperature), batch_size)
+
+        self.classes_ = classes
+        if fresh:
+            self.n_iter_ = 0
+            self.loss_curve_ = []
+            self.validation_loss_curve_ = None if validation is None else []
+            self.validation_scores_ = None if validation is None else []
+        n_epochs = 1 if incremental else self.max_iter
+        epochs = train(
+            state,
+            X,
+            codes,
+            weights,
+            self._formulation,
+            descent,
+            epochs=range(self.n_iter_, self.n_iter_ + n_epochs),
+            reach=float(reach.max()) + 2 * len(classes),
+            rng=rng if self.shuffle else None,
+        )
+        callbacks = _Callbacks(self, n_epochs, user_X, user_y, sample_weight)
+        last = self._follow(epochs, state, descent, validation, callbacks)
+        self._state = state if incremental else None
+        if last is not None and not incremental:
+            self._warn_of_lost_classes(last, X, codes)
+        callbacks.end_fit()
+        return self
+
+    def _follow(
+        self, epochs: Iterator, state: State, descent: Descent, validation, callbacks
+    ) -> Epoch | None:
+        """Run and record the epochs, and keep the memories of the last or best one.
+
+        The fitted attributes always hold a usable model, whatever ends the training.
+        """
+        self._keep(state, descent.ramp.at(self.n_iter_))
+        patience = Patience(self.n_iter_no_change)
+        best = last = None
+        interrupted = False
+        tol = 0 if self.tol is None else self.tol
+        may_stop = self.tol is not None and (validation is None or self.early_stopping)
+        try:
+            callbacks.begin_epoch()
+            for kernel, last in epochs:
+                self.n_iter_ += 1
+                self.loss_curve_.append(last.loss)
+                self._keep(state, kernel.formulation.temperature)
+                if validation is None:
+                    patience.improves(last.loss, tol * abs(patience.best))
+                else:
+                    loss, score = _validate(
+                        kernel, state, descent.objective, *validation
+                    )
+                    self.validation_loss_curve_.append(loss)
+                    self.validation_scores_.append(score)
+                    if patience.improves(-score, tol):
+                        best = deepcopy(self._kept())
+                if self.verbose:
+                    self._print_progress()
+                stop = callbacks.end_epoch()
+                if self.n_iter_ <= descent.ramp.n_epochs:
+                    # The loss is not comparable from one temperature to the next.
+                    patience.waited = 0
+                if stop or (may_stop and patience.is_over):
+                    break
+                callbacks.begin_epoch()
+        except KeyboardInterrupt:
+            interrupted = True
+            warnings.warn(
+                f"Training was interrupted after {self.n_iter_} epochs; the best "
+                "memories so far are kept.",
+                stacklevel=5,
+            )
+        if best is not None and (self.early_stopping or interrupted):
+            vars(self).update(best)
+        return last
+
+    def _keep(self, state: State, temperature: float) -> None:
+        self.memories_ = state.memories
+        self.recognition_connections_ = state.connections
+        self.temperature_ = temperature
+        self.best_iter_ = self.n_iter_
+
+    def _kept(self) -> dict[str, Any]:
+        """Return what an estimator needs to predict as if training stopped now."""
+        names = ["memories_", "recognition_connections_", "temperature_", "best_iter_"]
+        return {name: getattr(self, name) for name in names}
+
+    def _print_progress(self) -> None:
+        line = f"Epoch {self.n_iter_}, loss = {self.loss_curve_[-1]:.6g}"
+        if self.validation_scores_:
+            line += f", validation score = {self.validation_scores_[-1]:.6f}"
+        print(line)
+
+    def _formulation(self, temperature: float) -> Formulation:
+        energy = get_energy(self.energy, self.power)
+        return get_formulation(self.formulation, energy, temperature)
+
+    def _descent(self, temperature: float, batch_size: int) -> Descent:
+        decay = self.learning_rate_decay
+        if decay is None:
+            decay = 0.998 if self.learning_rate == "exponential" else 0.02
+        initial = self.initial_temperature
+        return Descent(
+            get_objective(self.loss, self.error_exponent),
+            LearningRate(
+                self.learning_rate_init, self.learning_rate, decay, self.max_iter
+            ),
+            TemperatureRamp(
+                temperature if initial is None else float(initial),
+                temperature,
+                0 if initial is None else self.temperature_ramp,
+            ),
+            self.momentum,
+            batch_size,
+            self.gradient_tolerance,
+        )
+
+    def _batch_size(self, n_samples: int) -> int:
+        if self.batch_size != "auto":
+            return min(self.batch_size, n_samples)
+        return min(n_samples, max(100, min(1000, -(-n_samples // 60))))
+
+    def _check_parameters(self, incremental: bool) -> None:
+        """Check what the constraints of single parameters cannot."""
+        get_energy(self.energy, self.power)
+        if self.device == "cuda":
+            raise ValueError("device='cuda' is not supported yet; use 'auto' or 'cpu'.")
+        if self.n_updates > 1 and self.formulation != "energy":
+            raise ValueError(
+                f"n_updates={self.n_updates} needs formulation='energy'; the "
+                "feedforward formulation is a single update."
+            )
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True.")
+        if incremental and self.class_weight == "balanced":
+            raise ValueError(
+                "partial_fit does not support class_weight='balanced', which needs all "
+                "labels at once; pass the weights as a dict."
+            )
+
+    def _check_classes(self, y, classes, onward: bool, incremental: bool) -> np.ndarray:
+        """Return the classes of the network, in order."""
+        found = np.unique(y)
+        if not incremental and not onward:
+            return found
+        if not onward:
+            if classes is None:
+                raise ValueError(
+                    "classes must be given in the first call of partial_fit."
+                )
+            known = np.unique(column_or_1d(classes))
+            if len(known) < 2:
+                raise ValueError(
+                    f"classes must name at least two classes; got {known.tolist()}."
+                )
+        else:
+            known = self.classes_
+            if classes is not None and not np.array_equal(known, np.unique(classes)):
+                raise ValueError(
+                    f"classes={np.unique(classes).tolist()} differs from the classes of "
+                    f"the first call, {known.tolist()}."
+                )
+        unknown = np.setdiff1d(found, known)
+        if len(unknown):
+            raise ValueError(
+                f"y holds labels {unknown.tolist()} that are not among the classes "
+                f"{known.tolist()}."
+            )
+        return known
+
+    def _weights(self, sample_weight, X, y, classes, codes) -> np.ndarray | None:
+        """Return the product of sample and class weights, or None for all equal."""
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+            if not weights.any():
+                raise ValueError(
+                    "sample_weight must hold at least one positive weight; all are zero."
+                )
+        if self.class_weight is not None:
+            if self.class_weight == "balanced":
+                share = compute_class_weight("balanced", classes=classes, y=y)
+            else:
+                share = np.array([self.class_weight.get(c, 1) for c in classes], float)
+            weights = share[codes] if weights is None else weights * share[codes]
+        return weights
+
+    def _check_validation_data(self, X_val, y_val, classes) -> tuple:
+        X_val = check_array(
+            X_val, accept_sparse="csr", dtype="numeric", input_name="X_val"
+        )
+        if X_val.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X_val has {X_val.shape[1]} features, but X has {self.n_features_in_}."
+            )
+        y_val = column_or_1d(y_val, warn=True)
+        check_consistent_length(X_val, y_val)
+        unseen = np.setdiff1d(y_val, classes)
+        if len(unseen):
+            raise ValueError(
+                f"y_val holds labels {unseen.tolist()} that are not in y, whose classes "
+                f"are {classes.tolist()}."
+            )
+        return X_val, np.searchsorted(classes, y_val), None
+
+    def _start(
+        self, X, n_classes: int, batch_size: int, rng, onward: bool, incremental: bool
+    ) -> State:
+        """Return the memories to start from, in arrays of their own."""
+        if onward:
+            if incremental and self._state is not None:
+                return deepcopy(self._state)
+            return State.at_rest(
+                self.memories_.copy(), self.recognition_connections_.copy()
+            )
+        n_features = X.shape[1]
+        shape = (self.n_memories, n_features + n_classes)
+        dtype = self.dtype
+        if dtype == "auto":
+            small = self.n_memories * n_features * batch_size <= SMALL_STEP
+            dtype = "float64" if small else "float32"
+        if self.memories_init is None:
+            memories = rng.normal(self.init_mean, self.init_std, shape).clip(-1, 1)
+        else:
+            memories = check_array(
+                self.memories_init, dtype=np.float64, input_name="memories_init"
+            )
+            if memories.shape != shape:
+                raise ValueError(
+                    f"memories_init has shape {memories.shape}; (n_memories, n_features "
+                    f"+ n_classes) = {shape} is needed."
+                )
+            if np.abs(memories).max() > 1:
+                raise ValueError(
+                    "memories_init must lie in [-1, 1]; it reaches "
+                    f"{memories.flat[np.abs(memories).argmax()]:.6g}."
+                )
+        # Whole arrays of their own: order "C" alone may return a view.
+        return State.at_rest(
+            np.array(memories[:, :n_features], dtype, order="C"),
+            np.array(memories[:, n_features:], dtype, order="C"),
+        )
+
+    def _warn_of_lost_classes(self, last: Epoch, X, codes: np.ndarray) -> None:
+        """Warn where the last epoch shows that the training has collapsed."""
+        counts = np.bincount(codes, minlength=len(self.classes_))
+        lost = []
+        for code in np.flatnonzero((counts > 0) & (last.hits == 0)):
+            some = np.flatnonzero(codes == code)[:SAMPLES_PER_PREDICTION]
+            # tanh(-4.5) is -1 to within 1e-3: a gradient that training no longer sees.
+            if np.median(self._scores(X[some])[:, code]) < -4.5:
+                lost.append(self.classes_[code])
+        below_chance = last.hits.sum() < counts.max()
+        if lost or below_chance:
+            trouble = (
+                f"the classification units of classes {np.array(lost).tolist()} are "
+                "saturated at -1 and recognise none of their samples"
+                if lost
+                else "the network does worse than always answering one class"
+            )
+            warnings.warn(
+                f"After {self.n_iter_} epochs {trouble}. Raise temperature (it was "
+                f"{self.temperature_:.6g}), begin at a higher initial_temperature, lower "
+                "error_exponent, or raise max_iter.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _chunks(self, X) -> Iterator[tuple[NumpyKernel, np.ndarray]]:
+        """Yield samples of X in units of the temperature, with the kernel for them."""
+        memories = self.memories_
+        formulation = self._formulation(self.temperature_)
+        work = memories.size * min(X.shape[0], SAMPLES_PER_PREDICTION)
+        with thread_team(work) as threads:
+            kernel = NumpyKernel(formulation, 0, threads)
+            for rows in minibatches(X.shape[0], SAMPLES_PER_PREDICTION, None):
+                batch = rows_at(X, rows, self.temperature_, memories.dtype)
+                reach = np.abs(batch).sum(axis=1).max() * self.temperature_
+                kernel.reach = float(reach) + 2 * len(self.classes_)
+                yield kernel, batch
+
+    def _scores(self, X) -> np.ndarray:
+        """Return the arguments of the classification units' tanh."""
+        memories, connections = self.memories_, self.recognition_connections_
+        parts = []
+        for kernel, batch in self._chunks(X):
+            overlaps, scores = kernel.forward(batch, memories, connections)
+            if self.n_updates > 1:
+                scores = kernel.formulation.settle(
+                    overlaps.T, connections, self.n_updates
+                )
+            parts.append(scores)
+        return np.concatenate(parts)
+
+    def _checked_scores(self, X) -> np.ndarray:
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
+        return self._scores(X)
+
+    def decision_function(self, X):
+        """Return the scores of the classes: the arguments of their units' tanh.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples,)
+            For two classes the score of the second less that of the first.
+        """
+        scores = self._checked_scores(X)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X):
+        """Return the class of the classification unit with the largest state.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        scores = self._checked_scores(X)
+        return self.classes_[scores.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Return the probabilities of the classes.
+
+        The loss "power" has its minimum where a unit's score is a known function of its
+        class's probability, which is inverted here; over the classes the result is
+        normalised. The loss "log_loss" has the softmax of the scores.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        scores = self._checked_scores(X)
+        objective = get_objective(self.loss, self.error_exponent)
+        return softmax(objective.log_likelihoods(scores), axis=1)
+
+    def compute_energy(self, X, y):
+        """Return the energy of the network with samples and classes clamped.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            States of the visible neurons.
+        y : array-like of shape (n_samples,)
+            Labels: the classification neuron of the class is at +1, all others at -1.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``E = -sum_mu F(overlap / T)``, in double precision.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y holds labels {unknown.tolist()} that are not among the classes "
+                f"{self.classes_.tolist()}."
+            )
+        states = 2 * np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)] - 1
+        energy = get_energy(self.energy, self.power)
+        network = EnergyDifference(energy, self.temperature_)
+        connections = self.recognition_connections_.astype(np.float64)
+        offset = network.offset(connections)
+        energies = np.empty(X.shape[0])
+        for rows in minibatches(X.shape[0], SAMPLES_PER_PREDICTION, None):
+            batch = rows_at(X, rows, self.temperature_, np.dtype(np.float64))
+            x = batch @ self.memories_.T + offset
+            energies[rows] = network.energies(x, connections, states[rows])
+        return energies
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class _Callbacks:
+    """scikit-learn's callbacks around fit and each epoch; nothing before 1.9."""
+
+    def __init__(self, estimator, n_epochs: int, X, y, sample_weight):
+        self.context = None
+        if not getattr(estimator, "_skl_callbacks", None) and not hasattr(
+            estimator, "_parent_callback_ctx"
+        ):
+            return
+        self.estimator = estimator
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self.data = {"X": X, "y": y, "metadata": metadata}
+        self.context = estimator._init_callback_context(max_subtasks=n_epochs)
+        self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
+
+    def begin_epoch(self) -> None:
+        if self.context is not None:
+            self.epoch = self.context.subcontext(task_name="epoch")
+            self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def end_epoch(self) -> bool:
+        """Tell whether a callback asks to stop."""
+        return self.context is not None and self._end(self.epoch)
+
+    def end_fit(self) -> None:
+        if self.context is not None:
+            self._end(self.context)
+
+    def _end(self, context) -> bool:
+        return context.call_on_fit_task_end(
+            estimator=self.estimator,
+            **self.data,
+            reconstruction_attributes=lambda: {
+                **self.estimator._kept(),
+                "classes_": self.estimator.classes_,
+            },
+        )
+
+
+def _validate(
+    kernel: NumpyKernel, state: State, objective: Objective, X, codes, weights
+) -> tuple[float, float]:
+    """Return mean loss and accuracy on validation data."""
+    targets = 2 * np.eye(state.connections.shape[1], dtype=state.memories.dtype) - 1
+    losses = np.empty(X.shape[0])
+    hits = np.empty(X.shape[0])
+    for rows in minibatches(X.shape[0], SAMPLES_PER_PREDICTION, None):
+        batch = rows_at(X, rows, kernel.formulation.temperature, state.memories.dtype)
+        _, scores = kernel.forward(batch, state.memories, state.connections)
+        losses[rows] = objective.evaluate(scores, targets[codes[rows]]).loss
+        hits[rows] = scores.argmax(axis=1) == codes[rows]
+    loss, score = np.average([losses, hits], axis=1, weights=weights)
+    return float(loss), float(score)
+
+
+def _placed(X, dtype: np.dtype, name: str):
+    """Return X in the type and order in which minibatches are taken from it."""
+    with np.errstate(over="ignore"):
+        placed = X.astype(dtype, copy=False)
+    if not sparse.issparse(placed):
+        placed = np.ascontiguousarray(placed)
+    if placed is not X and dtype == np.float32:
+        assert_all_finite(
+            placed.data if sparse.issparse(placed) else placed, input_name=name
+        )
+    return placed
+
+
+def _reach(X) -> np.ndarray:
+    """Return each sample's largest possible overlap, ``sum_i |v_i|``."""
+    reach = np.empty(X.shape[0])
+    for rows in gen_batches(X.shape[0], SAMPLES_PER_PREDICTION):
+        reach[rows] = np.asarray(abs(X[rows]).sum(axis=1)).ravel()
+    return reach
+
+
+@contextmanager
+def _restored_on_error(estimator) -> Iterator[None]:
+    """Give an estimator back its fitted attributes if a call fails."""
+
+    def fitted():
+        return {
+            name: value
+            for name, value in vars(estimator).items()
+            if name.endswith("_") or name == "_state"
+        }
+
+    before = fitted()
+    for name in ("loss_curve_", "validation_loss_curve_", "validation_scores_"):
+        if before.get(name) is not None:
+            before[name] = list(before[name])
+    try:
+        yield
+    except BaseException:
+        for name in fitted():
+            delattr(estimator, name)
+        vars(estimator).update(before)
+        raise
