@@ -25,6 +25,7 @@ from sklearn.utils import (
     gen_batches,
 )
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.extmath import row_norms
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -62,6 +63,9 @@ __all__ = ["DenseAssociativeMemoryClassifier"]
 
 SMALL_STEP = 2**22
 """Multiplications in a step below which double precision costs nothing."""
+
+SATURATED = -4.5
+"""Score below which tanh is -1 to within 3e-4."""
 
 SAMPLES_PER_PREDICTION = 1000
 """Samples whose overlaps are held at once while predicting."""
@@ -167,7 +171,7 @@ class DenseAssociativeMemoryClassifier(
         Share of the training data set aside for ``early_stopping``, where ``fit`` is
         given no validation data.
 
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=20
         Epochs to wait for an improvement of ``tol``.
 
     class_weight : dict, "balanced" or None, default=None
@@ -340,7 +344,7 @@ class DenseAssociativeMemoryClassifier(
         tol=1e-4,
         early_stopping=False,
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change=20,
         class_weight=None,
         warm_start=False,
         random_state=None,
@@ -497,17 +501,13 @@ class DenseAssociativeMemoryClassifier(
         X = _placed(X, dtype, "X")
         if validation is not None:
             validation = (_placed(validation[0], dtype, "X_val"), *validation[1:])
-        reach = _reach(X)
+        reach, length = _sizes(X)
         temperature = self.temperature
         if temperature == "auto":
             temperature = (
-                self.temperature_
-                if not fresh
-                else auto_temperature(
-                    get_energy(self.energy, self.power),
-                    self.n_memories,
-                    float(np.average(reach, weights=weights)),
-                )
+                self._auto_temperature(reach, length, weights)
+                if fresh
+                else self.temperature_
             )
         descent = self._descent(float(temperature), batch_size)
 
@@ -533,7 +533,7 @@ class DenseAssociativeMemoryClassifier(
         last = self._follow(epochs, state, descent, validation, callbacks)
         self._state = state if incremental else None
         if last is not None and not incremental:
-            self._warn_of_lost_classes(last, X, codes)
+            self._warn_if_collapsed(last, X, codes)
         callbacks.end_fit()
         return self
 
@@ -551,8 +551,9 @@ class DenseAssociativeMemoryClassifier(
         tol = 0 if self.tol is None else self.tol
         may_stop = self.tol is not None and (validation is None or self.early_stopping)
         try:
-            callbacks.begin_epoch()
-            for kernel, last in epochs:
+            for _ in range(callbacks.n_epochs):
+                callbacks.begin_epoch()
+                kernel, last = next(epochs)
                 self.n_iter_ += 1
                 self.loss_curve_.append(last.loss)
                 self._keep(state, kernel.formulation.temperature)
@@ -574,7 +575,7 @@ class DenseAssociativeMemoryClassifier(
                     patience.waited = 0
                 if stop or (may_stop and patience.is_over):
                     break
-                callbacks.begin_epoch()
+            epochs.close()
         except KeyboardInterrupt:
             interrupted = True
             warnings.warn(
@@ -627,6 +628,15 @@ class DenseAssociativeMemoryClassifier(
             self.gradient_tolerance,
         )
 
+    def _auto_temperature(self, reach, length, weights=None) -> float:
+        return auto_temperature(
+            get_energy(self.energy, self.power),
+            self.n_memories,
+            float(np.sqrt(np.average(length**2, weights=weights))),
+            float(np.average(reach, weights=weights)),
+            self.error_exponent if self.loss == "power" else 1,
+        )
+
     def _batch_size(self, n_samples: int) -> int:
         if self.batch_size != "auto":
             return min(self.batch_size, n_samples)
@@ -669,8 +679,8 @@ class DenseAssociativeMemoryClassifier(
             known = self.classes_
             if classes is not None and not np.array_equal(known, np.unique(classes)):
                 raise ValueError(
-                    f"classes={np.unique(classes).tolist()} differs from the classes of "
-                    f"the first call, {known.tolist()}."
+                    f"classes={np.unique(classes).tolist()} differs from those of the "
+                    f"first call, {known.tolist()}."
                 )
         unknown = np.setdiff1d(found, known)
         if len(unknown):
@@ -689,7 +699,7 @@ class DenseAssociativeMemoryClassifier(
             )
             if not weights.any():
                 raise ValueError(
-                    "sample_weight must hold at least one positive weight; all are zero."
+                    "sample_weight must hold a positive weight, but all are zero."
                 )
         if self.class_weight is not None:
             if self.class_weight == "balanced":
@@ -712,8 +722,8 @@ class DenseAssociativeMemoryClassifier(
         unseen = np.setdiff1d(y_val, classes)
         if len(unseen):
             raise ValueError(
-                f"y_val holds labels {unseen.tolist()} that are not in y, whose classes "
-                f"are {classes.tolist()}."
+                f"y_val holds labels {unseen.tolist()} that are not in y, which has "
+                f"{classes.tolist()}."
             )
         return X_val, np.searchsorted(classes, y_val), None
 
@@ -741,8 +751,8 @@ class DenseAssociativeMemoryClassifier(
             )
             if memories.shape != shape:
                 raise ValueError(
-                    f"memories_init has shape {memories.shape}; (n_memories, n_features "
-                    f"+ n_classes) = {shape} is needed."
+                    f"memories_init has shape {memories.shape}, but (n_memories, "
+                    f"n_features + n_classes) is {shape}."
                 )
             if np.abs(memories).max() > 1:
                 raise ValueError(
@@ -755,30 +765,54 @@ class DenseAssociativeMemoryClassifier(
             np.array(memories[:, n_features:], dtype, order="C"),
         )
 
-    def _warn_of_lost_classes(self, last: Epoch, X, codes: np.ndarray) -> None:
-        """Warn where the last epoch shows that the training has collapsed."""
+    def _warn_if_collapsed(self, last: Epoch, X, codes: np.ndarray) -> None:
+        """Warn where units saturated or fell silent before they had learned.
+
+        Past the edge of tanh, or with no positive overlap left, the gradient of a
+        sample vanishes beside that of others, and training can lose it for good.
+        """
         counts = np.bincount(codes, minlength=len(self.classes_))
-        lost = []
-        for code in np.flatnonzero((counts > 0) & (last.hits == 0)):
-            some = np.flatnonzero(codes == code)[:SAMPLES_PER_PREDICTION]
-            # tanh(-4.5) is -1 to within 1e-3: a gradient that training no longer sees.
-            if np.median(self._scores(X[some])[:, code]) < -4.5:
-                lost.append(self.classes_[code])
-        below_chance = last.hits.sum() < counts.max()
-        if lost or below_chance:
+        n_samples = len(codes)
+        step = -(-n_samples // SAMPLES_PER_PREDICTION)
+        own = self._own_scores(X[::step], codes[::step])
+        lost = [
+            code
+            for code in np.flatnonzero((counts > 0) & (last.hits == 0))
+            if np.median(self._own_scores(*_first_of(X, codes, code))) < SATURATED
+        ]
+        share = (own < SATURATED).mean()
+        chance = counts.max() / n_samples
+        progress = (last.hits.sum() / n_samples - chance) / max(1 - chance, 1e-9)
+        steepness = self.error_exponent if self.loss == "power" else 1
+        silent = np.median(np.abs(own)) * steepness < 0.01
+        if lost:
             trouble = (
-                f"the classification units of classes {np.array(lost).tolist()} are "
-                "saturated at -1 and recognise none of their samples"
-                if lost
-                else "the network does worse than always answering one class"
+                f"the units of classes {self.classes_[lost].tolist()} are saturated at "
+                "-1 and recognise none of their samples"
             )
-            warnings.warn(
-                f"After {self.n_iter_} epochs {trouble}. Raise temperature (it was "
-                f"{self.temperature_:.6g}), begin at a higher initial_temperature, lower "
-                "error_exponent, or raise max_iter.",
-                ConvergenceWarning,
-                stacklevel=5,
+        elif share > 0.1:
+            trouble = (
+                f"the true class's unit is saturated at -1 for {share:.0%} of samples"
             )
+        elif progress < 0.25 and silent:
+            trouble = "the classification units hardly respond to the samples"
+        elif progress < 0:
+            trouble = "the network does worse than always answering one class"
+        else:
+            return
+        auto = self._auto_temperature(*_sizes(X))
+        warnings.warn(
+            f"After {self.n_iter_} epochs {trouble}. Change temperature, which was "
+            f"{self.temperature_:.4g} ('auto' would be {auto:.4g}; too low saturates "
+            "or silences the units, too high only silences them), begin at a higher "
+            "initial_temperature, or lower learning_rate_init.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+
+    def _own_scores(self, X, codes: np.ndarray) -> np.ndarray:
+        """Return the score of each sample's true class."""
+        return np.take_along_axis(self._scores(X), codes[:, None], axis=1)[:, 0]
 
     def _chunks(self, X) -> Iterator[tuple[NumpyKernel, np.ndarray]]:
         """Yield samples of X in units of the temperature, with the kernel for them."""
@@ -909,6 +943,7 @@ class _Callbacks:
     """scikit-learn's callbacks around fit and each epoch; nothing before 1.9."""
 
     def __init__(self, estimator, n_epochs: int, X, y, sample_weight):
+        self.n_epochs = n_epochs
         self.context = None
         if not getattr(estimator, "_skl_callbacks", None) and not hasattr(
             estimator, "_parent_callback_ctx"
@@ -973,12 +1008,20 @@ def _placed(X, dtype: np.dtype, name: str):
     return placed
 
 
-def _reach(X) -> np.ndarray:
-    """Return each sample's largest possible overlap, ``sum_i |v_i|``."""
-    reach = np.empty(X.shape[0])
+def _first_of(X, codes: np.ndarray, code: int) -> tuple:
+    """Return some samples of one class, and their codes."""
+    rows = np.flatnonzero(codes == code)[:SAMPLES_PER_PREDICTION]
+    return X[rows], codes[rows]
+
+
+def _sizes(X) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``sum_i |v_i|`` and ``(sum_i v_i^2)^(1/2)`` of each sample."""
+    sizes = np.empty((2, X.shape[0]))
     for rows in gen_batches(X.shape[0], SAMPLES_PER_PREDICTION):
-        reach[rows] = np.asarray(abs(X[rows]).sum(axis=1)).ravel()
-    return reach
+        magnitudes = abs(X[rows])
+        sizes[0, rows] = np.asarray(magnitudes.sum(axis=1)).ravel()
+        sizes[1, rows] = row_norms(magnitudes)
+    return sizes[0], sizes[1]
 
 
 @contextmanager

@@ -74,9 +74,9 @@ def load_mnist(path: str | os.PathLike | None = None) -> MNIST:
             )
         except OSError as error:
             raise ConnectionError(
-                "MNIST is not in scikit-learn's data folder and OpenML cannot be reached. "
-                "Pass the folder of the four IDX files as path, or name it in the "
-                "environment variable SKDAM_MNIST."
+                "MNIST is not in scikit-learn's data folder, and OpenML cannot be "
+                "reached. Pass the folder of the four IDX files as path, or name it in "
+                "the environment variable SKDAM_MNIST."
             ) from error
         images = {"train": X[:60000], "test": X[60000:]}
         labels = {"train": y[:60000], "test": y[60000:]}

@@ -76,8 +76,8 @@ class EnergyDifference:
     """s_alpha = sum_mu [F(x_mu + 2 xi_alpha / T) - F(x_mu)].
 
     Here ``x_mu = (sum_i xi_i v_i - sum_gamma xi_gamma) / T``: all classification units
-    are at -1, and unit alpha compares the energies of -1 and +1 (Krotov & Hopfield 2016,
-    section on classification). One visible product serves every class.
+    are at -1, and unit alpha compares the energies of -1 and +1 (Krotov & Hopfield
+    2016, section on classification). One visible product serves every class.
 
     Parameters
     ----------

@@ -7,24 +7,33 @@ import math
 import numpy as np
 from scipy.special import gammaln
 
-from .energies import Energy, Exponential, Polynomial, RectifiedPolynomial
+from .energies import Energy, Polynomial, RectifiedPolynomial
 
 __all__ = ["auto_temperature"]
 
-OVERLAP_SPREAD = 0.10
-"""Spread of a trained memory's overlaps, as a share of the largest possible overlap."""
+SPREAD = 3.5
+"""Spread of a trained memory's overlaps, in units of a sample's Euclidean length."""
 
-COOPERATION = 2e-3
+COOPERATION = 2e-4
 """Share of the memories that act together on one classification unit."""
 
 
-def auto_temperature(energy: Energy, n_memories: int, reach: float) -> float:
+def auto_temperature(
+    energy: Energy,
+    n_memories: int,
+    length: float,
+    reach: float,
+    error_exponent: float = 1,
+) -> float:
     """Return a temperature T at which trained units neither sleep nor saturate.
 
-    With overlaps h of spread s, the memories drive a classification unit with about
+    With overlaps h, the memories drive a classification unit with about
     ``beta K a 2n E[h^(2(n-1))]^(1/2)``, for K memories of which a share ``a`` acts
-    together; T is where this is 1. For Gaussian overlaps
-    ``E[h^(2(n-1))] = (2n-3)!! s^(2(n-1))``, the moment that also rules the capacity.
+    together; T is where this drive, times the steepness m of the objective, is 1. For
+    Gaussian overlaps of spread s, ``E[h^(2(n-1))] = (2n-3)!! s^(2(n-1))``, the moment
+    that also rules the capacity. The spread follows the Euclidean length of the
+    samples, as that of a sum of independent terms does, and no overlap can be larger
+    than ``sum_i |v_i|``.
 
     Parameters
     ----------
@@ -32,8 +41,12 @@ def auto_temperature(energy: Energy, n_memories: int, reach: float) -> float:
         Energy function F.
     n_memories : int
         Number of memories K.
+    length : float
+        Root mean square Euclidean length of the samples, ``(sum_i v_i^2)^(1/2)``.
     reach : float
-        Mean over the samples of the largest possible overlap, ``sum_i |v_i|``.
+        Mean largest possible overlap of the samples, ``sum_i |v_i|``.
+    error_exponent : float, default=1
+        m of the objective.
 
     Returns
     -------
@@ -43,24 +56,19 @@ def auto_temperature(energy: Energy, n_memories: int, reach: float) -> float:
     --------
     >>> from skdam.energies import RectifiedPolynomial
     >>> from skdam.temperature import auto_temperature
-    >>> round(auto_temperature(RectifiedPolynomial(3), n_memories=2000, reach=784.0))
-    61
+    >>> round(auto_temperature(RectifiedPolynomial(3), 2000, 26.9, 741.0, 10))
+    79
     """
-    if reach <= 0:
+    spread = SPREAD * length
+    if spread == 0:
         return 1.0
-    spread = OVERLAP_SPREAD * reach
-    if isinstance(energy, Exponential):
-        return spread
     if not isinstance(energy, Polynomial | RectifiedPolynomial):
-        # F grows like |x|: its bend must lie among the overlaps.
-        return spread
+        # F bends within a few units of 0: that bend must lie among the overlaps.
+        return float(min(spread, reach))
     n = energy.power
-    drive = COOPERATION * n_memories * 2 * n
+    log_drive = math.log(COOPERATION * (error_exponent + 3) * n_memories * 2 * n)
     if n > 1:
-        half_log_moment = 0.5 * (
-            (n - 1) * math.log(2) + gammaln(n - 0.5) - gammaln(0.5)
-        )
-        log_drive = math.log(drive) + (n - 1) * math.log(spread) + half_log_moment
-    else:
-        log_drive = math.log(drive)
+        log_moment = (n - 1) * math.log(2) + gammaln(n - 0.5) - gammaln(0.5)
+        log_overlap = math.log(spread) + log_moment / (2 * (n - 1))
+        log_drive += (n - 1) * min(log_overlap, math.log(reach))
     return float(np.exp(log_drive / n))

@@ -26,7 +26,7 @@ import threading
 import numpy as np
 
 from ..energies import Energy, Exponential, Polynomial, RectifiedPolynomial
-from ..formulations import EnergyDifference, Feedforward, Formulation
+from ..formulations import Feedforward, Formulation
 
 TILE_ELEMENTS = 2**16
 """Elements of a tile: 256 kB in single precision, so that three fit a 1 MB cache."""
