@@ -314,6 +314,10 @@ def _train_epoch(
         batch = rows_at(X, rows, kernel.formulation.temperature, state.memories.dtype)
         overlaps, scores = kernel.forward(batch, state.memories, state.connections)
         losses, delta, log_scale = descent.objective.evaluate(scores, targets[labels])
+        # A sample that no memory responds to has no gradient, whatever its error.
+        responds = scores.any(axis=1)
+        if responds.any():
+            log_scale = np.where(responds, log_scale, -np.inf)
         samples = _worth_following(log_scale, descent.gradient_tolerance)
         some = np.ones(len(labels)) if weights is None else weights[rows]
         if weights is not None:
@@ -337,6 +341,7 @@ def _train_epoch(
 def _worth_following(log_scale: np.ndarray, tolerance: float) -> np.ndarray | None:
     """Return the samples whose gradient is not negligible, or None for all."""
     if tolerance == 0:
-        return None
-    samples = np.flatnonzero(log_scale >= log_scale.max() + math.log(tolerance))
+        samples = np.flatnonzero(log_scale > -np.inf)
+    else:
+        samples = np.flatnonzero(log_scale >= log_scale.max() + math.log(tolerance))
     return None if len(samples) == len(log_scale) else samples

@@ -106,7 +106,8 @@ class NumpyKernel:
         def block(rows):
             x = overlaps[rows]
             if samples is not None:
-                x = x[:, samples]
+                # Unlike x[:, samples], this is in C order, which tiles rely on.
+                x = x.take(samples, axis=1)
             with np.errstate(under="ignore"):
                 d_connections, log_scale = tiles.gradient(
                     x, state.connections[rows], delta, log_weight
@@ -164,6 +165,8 @@ def _move(
     with np.errstate(divide="ignore", under="ignore"):
         kept = state.log_scale[rows] + np.log(momentum)
         scale = np.maximum(kept, log_scale)
+        # A memory that nothing has moved yet has no scale at all.
+        scale[scale == -np.inf] = 0
         kept = np.exp(kept - scale).astype(velocity.dtype)[:, None]
         added = np.exp(log_scale - scale).astype(velocity.dtype)[:, None]
     velocity *= kept

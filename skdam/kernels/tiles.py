@@ -153,7 +153,7 @@ class SteepFeedforwardTiles(Tiles):
     """
 
     def row_scale(self, x, connections):
-        return (self.energy.power - 1) * np.log(_peak(x, self.energy, axis=0))
+        return (self.energy.power - 1) * np.log(_peaks(x, self.energy, axis=0)[0])
 
     def add_scores(self, x, connections, log_scale, total):
         n = self.energy.power
@@ -169,8 +169,8 @@ class SteepFeedforwardTiles(Tiles):
         scaled = np.multiply(
             x, np.exp(log_weight / (n - 2)), out=scratch(2, x.shape, x.dtype)
         )
-        peak = _peak(scaled, self.energy, axis=1)
-        log_scale[:] = (n - 2) * np.log(peak)
+        peak, log_peak = _peaks(scaled, self.energy, axis=1)
+        log_scale[:] = (n - 2) * log_peak
         scaled *= 1 / peak[:, None]
         slope = _raise(scaled, n - 2, self.energy.rectified)
         x *= slope
@@ -236,7 +236,9 @@ class BinomialDifferenceTiles(Tiles):
         )
         if near is not None:
             rows, columns, overlaps, flipped = near.flipped(flips)
-            rise = self.energy.value(flipped) - self.energy.value(overlaps)
+            at_rest = _raise(overlaps, n, self.energy.rectified).copy()
+            rise = _raise(flipped, n, self.energy.rectified)
+            rise -= at_rest
             for alpha, terms in enumerate(rise):
                 total[alpha] += np.bincount(columns, terms, x.shape[1])
 
@@ -250,11 +252,11 @@ class BinomialDifferenceTiles(Tiles):
         )
         if near is not None:
             rows, columns, overlaps, flipped = near.flipped(flips)
-            flipped = self.energy.activation(flipped)
-            flipped *= weighted[:, columns]
-            at_rest = self.energy.activation(overlaps)
-            near_gradient = flipped.sum(axis=0)
-            near_gradient -= at_rest * weighted.sum(axis=0)[columns]
+            near_gradient = _raise(overlaps, n - 1, self.energy.rectified)
+            near_gradient = near_gradient * (-n * weighted.sum(axis=0))[columns]
+            flipped = _raise(flipped, n - 1, self.energy.rectified)
+            flipped *= n * weighted[:, columns]
+            near_gradient += flipped.sum(axis=0)
             for alpha, terms in enumerate(flipped):
                 d_connections[:, alpha] += np.bincount(rows, terms, len(x))
         # Where x is far from 0: sum_k n binom(n-1, k) x^(n-1-k) (d^k . delta), k >= 1.
@@ -291,7 +293,7 @@ class SteepDifferenceTiles(Tiles):
 
     def row_scale(self, x, connections):
         lifted = self._lifted(x, (2 / self.temperature) * connections)
-        return self.energy.power * np.log(_peak(lifted, self.energy, axis=0))
+        return self.energy.power * np.log(_peaks(lifted, self.energy, axis=0)[0])
 
     def add_scores(self, x, connections, log_scale, total):
         n = self.energy.power
@@ -317,8 +319,8 @@ class SteepDifferenceTiles(Tiles):
         stretch = np.exp(log_weight / (n - 1))
         lifted = self._lifted(x, flips)
         lifted *= stretch
-        peak = _peak(lifted, self.energy, axis=1)
-        log_scale[:] = (n - 1) * np.log(peak)
+        peak, log_peak = _peaks(lifted, self.energy, axis=1)
+        log_scale[:] = (n - 1) * log_peak
         threshold = self._threshold(x.dtype, n - 1) * peak[:, None]
         near = _Selection.of(x, lifted > threshold)
         d_connections = np.zeros_like(connections)
@@ -400,12 +402,20 @@ def _share(d_flipped: np.ndarray, d_overlaps: np.ndarray, temperature: float):
     return (2 * d_flipped - d_overlaps.sum(axis=1, keepdims=True)) / temperature
 
 
-def _peak(x: np.ndarray, energy: Energy, axis: int) -> np.ndarray:
-    """Return the largest overlap along an axis, in magnitude where signs count."""
+def _peaks(x: np.ndarray, energy: Energy, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest overlaps along an axis, and their logarithms.
+
+    Magnitudes, where signs count. Where no overlap is positive, and all F are 0, the
+    first is 1, to divide by, and the second -inf.
+    """
     peak = x.max(axis=axis)
     if not energy.rectified:
         np.maximum(peak, -x.min(axis=axis), out=peak)
-    return np.maximum(peak, np.finfo(x.dtype).tiny, out=peak)
+    np.maximum(peak, 0, out=peak)
+    with np.errstate(divide="ignore"):
+        log_peak = np.log(peak)
+    peak[peak == 0] = 1
+    return peak, log_peak
 
 
 _local = threading.local()

@@ -1,0 +1,24 @@
+"""Data that several tests share."""
+
+import os
+
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from skdam.datasets import load_mnist
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Return X_train, X_test, y_train, y_test, pixels in [-1, 1]."""
+    X, y = load_digits(return_X_y=True)
+    return train_test_split(X / 8 - 1, y, random_state=0, stratify=y)
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """Return MNIST, from the folder named by SKDAM_MNIST."""
+    if not os.environ.get("SKDAM_MNIST"):
+        pytest.skip("SKDAM_MNIST does not name a folder with MNIST's IDX files")
+    return load_mnist()

@@ -1,0 +1,120 @@
+"""The paper's equations, written out with loops, one number at a time.
+
+Nothing here is shared with the package: memories are lists of visible and
+classification parts, and all is in double precision.
+"""
+
+import numpy as np
+
+
+def rectified_polynomial(n):
+    return lambda x: x**n if x > 0 else 0.0
+
+
+def polynomial(n):
+    return lambda x: x**n
+
+
+def update(F, T, visible, recognition, v):
+    """Return the argument of tanh for each classification unit, all starting at -1.
+
+    The paper's one-step update: the energy of each unit at +1 and at -1, with the other
+    classification units at -1 and the visible units clamped.
+    """
+    K, n_classes = recognition.shape
+    start = -np.ones(n_classes)
+    scores = []
+    for alpha in range(n_classes):
+        total = 0.0
+        for mu in range(K):
+            field = 0.0
+            for i in range(len(v)):
+                field += visible[mu, i] * v[i]
+            for gamma in range(n_classes):
+                if gamma != alpha:
+                    field += recognition[mu, gamma] * start[gamma]
+            own = recognition[mu, alpha] * start[alpha]
+            total += F((-own + field) / T) - F((own + field) / T)
+        scores.append(total)
+    return np.array(scores)
+
+
+def dual(f, T, visible, recognition, v):
+    """Return ``(2 / T) sum_mu xi_alpha f(xi . v / T)`` for each class."""
+    K, n_classes = recognition.shape
+    scores = np.zeros(n_classes)
+    for mu in range(K):
+        overlap = 0.0
+        for i in range(len(v)):
+            overlap += visible[mu, i] * v[i]
+        for alpha in range(n_classes):
+            scores[alpha] += 2 / T * recognition[mu, alpha] * f(overlap / T)
+    return scores
+
+
+def energy_gradient(n, m, T, visible, recognition, X, codes):
+    """Return the gradient of sum (c - t)^(2m) of the exact update, term by term."""
+
+    def f(x):
+        return n * x ** (n - 1) if x > 0 else 0.0
+
+    d_visible, d_recognition = np.zeros_like(visible), np.zeros_like(recognition)
+    n_classes = recognition.shape[1]
+    for v, code in zip(X, codes, strict=True):
+        s = update(rectified_polynomial(n), T, visible, recognition, v)
+        for alpha in range(n_classes):
+            delta = _delta(s[alpha], alpha == code, m)
+            for mu in range(len(visible)):
+                rest = (visible[mu] @ v - recognition[mu].sum()) / T
+                flipped = rest + 2 * recognition[mu, alpha] / T
+                d_visible[mu] += delta * (f(flipped) - f(rest)) * v / T
+                for gamma in range(n_classes):
+                    sign = 1 if gamma == alpha else -1
+                    d_recognition[mu, gamma] += (
+                        delta * (sign * f(flipped) + f(rest)) / T
+                    )
+    return d_visible, d_recognition
+
+
+def dual_gradient(n, m, T, visible, recognition, X, codes):
+    """Return the gradient of sum (c - t)^(2m) of the dual network, term by term."""
+
+    def f(x, k):
+        return x**k if x > 0 else 0.0
+
+    d_visible, d_recognition = np.zeros_like(visible), np.zeros_like(recognition)
+    for v, code in zip(X, codes, strict=True):
+        s = dual(lambda x: n * f(x, n - 1), T, visible, recognition, v)
+        for alpha in range(recognition.shape[1]):
+            delta = _delta(s[alpha], alpha == code, m)
+            for mu in range(len(visible)):
+                x = visible[mu] @ v / T
+                d_recognition[mu, alpha] += delta * 2 / T * n * f(x, n - 1)
+                slope = n * (n - 1) * f(x, n - 2)
+                d_visible[mu] += delta * 2 / T * recognition[mu, alpha] * slope * v / T
+    return d_visible, d_recognition
+
+
+def _delta(s, is_true, m):
+    t = 1.0 if is_true else -1.0
+    c = np.tanh(s)
+    return 2 * m * (c - t) ** (2 * m - 1) * (1 - c**2)
+
+
+def train(gradient, memories, n_features, batches, *, n, m, T, rate, momentum):
+    """Take one step per minibatch; T and rate are functions of the step's epoch.
+
+    ``batches`` holds (epoch, X, codes). Returns the memories, classes behind features.
+    """
+    xi = memories.copy()
+    V = np.zeros_like(xi)
+    for epoch, X, codes in batches:
+        parts = gradient(
+            n, m, T(epoch), xi[:, :n_features], xi[:, n_features:], X, codes
+        )
+        V = momentum * V - np.hstack(parts)
+        for mu in range(len(xi)):
+            largest = np.abs(V[mu]).max()
+            if largest > 0:
+                xi[mu] = np.clip(xi[mu] + rate(epoch) * V[mu] / largest, -1, 1)
+    return xi

@@ -1,0 +1,204 @@
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from skdam.energies import (
+    Exponential,
+    LogCosh,
+    Polynomial,
+    RectifiedPolynomial,
+    Softplus,
+)
+from skdam.formulations import EnergyDifference, Feedforward
+from skdam.kernels import tiles
+from skdam.kernels.numpy import NumpyKernel
+from skdam.kernels.threads import Threads, thread_team
+from skdam.training import State
+
+ENERGIES = [
+    *(RectifiedPolynomial(n) for n in (1, 1.5, 2, 2.5, 3, 4, 5, 8, 20, 30.5, 100)),
+    *(Polynomial(n) for n in (1, 2, 3, 4, 5, 20, 31, 100)),
+    LogCosh(),
+    Softplus(),
+    Exponential(),
+]
+
+
+class Quartic:
+    """An energy that the kernels do not know."""
+
+    def value(self, x):
+        return x**4
+
+    def activation(self, x):
+        return 4 * x**3
+
+    def slope(self, x):
+        return 12 * x**2
+
+
+def case(rng, K=37, b=23, n_classes=4, spread=1.0):
+    x = rng.normal(0, spread, (K, b))
+    connections = rng.uniform(-1, 1, (K, n_classes))
+    delta = rng.normal(0, 1, (n_classes, b))
+    log_weight = -np.abs(rng.normal(0, 2, b))
+    log_weight[0] = 0
+    return x, connections, delta, log_weight
+
+
+def relative(result, expected, least=1e-300):
+    return np.abs(result - expected).max() / max(np.abs(expected).max(), least)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 2e-5)])
+@pytest.mark.parametrize("kind", [Feedforward, EnergyDifference])
+@pytest.mark.parametrize("energy", [*ENERGIES, Quartic()], ids=repr)
+@pytest.mark.parametrize("tile", [16, 2**16])
+def test_tiles_compute_the_formulation(
+    energy, kind, dtype, tolerance, tile, monkeypatch
+):
+    monkeypatch.setattr(tiles, "TILE_ELEMENTS", tile)
+    x, connections, delta, log_weight = case(np.random.default_rng(0))
+    formulation = kind(energy, 5.0)
+    expected = formulation.scores(x.T, connections).T
+    weighted = (delta * np.exp(log_weight)).T
+    expected_dx, expected_dc = formulation.gradient(x.T, connections, weighted)
+
+    chosen = tiles.choose_tiles(formulation, 5.0, np.dtype(dtype))
+    x, connections = x.astype(dtype), connections.astype(dtype)
+    scores, log_scale = chosen.scores(x.copy(), connections)
+    scale = 1 if log_scale is None else np.exp(log_scale.astype(np.float64))
+    assert scores.dtype == dtype
+    assert relative(scores * scale, expected) < tolerance
+
+    dc, log_scale = chosen.gradient(
+        x, connections, delta.astype(dtype), log_weight.astype(dtype)
+    )
+    scale = np.exp(log_scale.astype(np.float64))[:, None]
+    assert x.dtype == dc.dtype == dtype
+    # At power 1 the terms of dC/dx cancel, and its rounding is that of the terms.
+    least = 0.1 if getattr(energy, "power", 0) == 1 else 1e-300
+    assert relative(x * scale, expected_dx.T, least) < tolerance
+    assert relative(dc * scale, expected_dc) < tolerance
+
+
+@pytest.mark.parametrize("kind", [Feedforward, EnergyDifference])
+@pytest.mark.parametrize("energy", [RectifiedPolynomial(100), Exponential()], ids=repr)
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 20.0])
+def test_scales_keep_everything_in_range(kind, energy, spread):
+    # x^100 spans hundreds of orders of magnitude; single precision has 76.
+    x, connections, delta, log_weight = case(np.random.default_rng(1), spread=spread)
+    formulation = kind(energy, 0.5)
+    chosen = tiles.choose_tiles(formulation, 5 * spread, np.dtype(np.float32))
+    x, connections = x.astype(np.float32), connections.astype(np.float32)
+    scores, log_scale = chosen.scores(x.copy(), connections)
+    assert np.isfinite(scores).all()
+    assert np.isfinite(log_scale).all()
+    assert (np.abs(scores).max(axis=0) > 1e-6).all()
+    dc, log_scale = chosen.gradient(
+        x, connections, delta.astype(np.float32), log_weight.astype(np.float32)
+    )
+    assert np.isfinite(x).all()
+    assert np.isfinite(dc).all()
+    assert np.isfinite(log_scale).all()
+    # Every memory's gradient is there, however small beside those of others.
+    assert (np.abs(x).max(axis=1) > 1e-9).all()
+
+
+@pytest.mark.parametrize("kind", [Feedforward, EnergyDifference])
+@pytest.mark.parametrize("power", [3, 20])
+def test_blocks_and_threads_change_only_rounding(kind, power, monkeypatch):
+    monkeypatch.setattr("skdam.kernels.numpy.MEMORIES_PER_BLOCK", 16)
+    rng = np.random.default_rng(2)
+    X = rng.uniform(-1, 1, (29, 11))
+    memories, connections = rng.uniform(-1, 1, (50, 11)), rng.uniform(-1, 1, (50, 3))
+    formulation = kind(RectifiedPolynomial(power), 3.0)
+    delta, log_weight = rng.normal(size=(29, 3)), np.zeros(29)
+    results = []
+    for count in (1, 3):
+        monkeypatch.setattr("skdam.kernels.threads._blas_threads", lambda c=count: c)
+        state = State.at_rest(memories.copy(), connections.copy())
+        with thread_team(1e9) as threads:
+            assert threads.count == count
+            kernel = NumpyKernel(formulation, 14.0, threads)
+            overlaps, scores = kernel.forward(
+                X / 3.0, state.memories, state.connections
+            )
+            scores = scores.copy()
+            some = np.arange(0, 29, 2)
+            kernel.descend(
+                X / 3.0, overlaps, delta, log_weight, some, state, 0.1, momentum=0.5
+            )
+        results.append((scores, state.memories, state.connections))
+    x = X @ memories.T / 3.0 + formulation.offset(connections)
+    assert_allclose(results[0][0], formulation.scores(x, connections), rtol=1e-9)
+    for one, other in zip(*results, strict=True):
+        assert_allclose(one, other, rtol=1e-10, atol=1e-13)
+
+
+def test_memory_is_bounded_by_batch_times_memories():
+    rng = np.random.default_rng(0)
+    K, N, b = 400, 50, 200
+    memories = rng.uniform(-1, 1, (K, N)).astype(np.float32)
+    connections = rng.uniform(-1, 1, (K, 10)).astype(np.float32)
+    X = rng.uniform(-1, 1, (b, N)).astype(np.float32)
+    for kind in (Feedforward, EnergyDifference):
+        kernel = NumpyKernel(kind(RectifiedPolynomial(3), 10.0), 50.0)
+        tracemalloc.start()
+        kernel.forward(X, memories, connections)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4 * (K * b + 12 * tiles.TILE_ELEMENTS)
+
+
+def test_blas_limit_is_restored_whatever_the_order(monkeypatch):
+    def blas():
+        return [
+            library["num_threads"]
+            for library in threadpool_info()
+            if library["user_api"] == "blas"
+        ]
+
+    before = blas()
+    monkeypatch.setattr("skdam.kernels.threads._blas_threads", lambda: 2)
+    entered, leave = threading.Barrier(2), threading.Event()
+
+    def other_fit():
+        with thread_team(1e9):
+            entered.wait()
+            leave.wait()
+
+    thread = threading.Thread(target=other_fit)
+    thread.start()
+    with thread_team(1e9):
+        entered.wait()
+        assert set(blas()) == {1}
+    assert set(blas()) == {1}
+    leave.set()
+    thread.join()
+    assert blas() == before
+
+
+def test_team_follows_the_limit_on_blas():
+    with threadpool_limits(1, user_api="blas"), thread_team(1e9) as threads:
+        assert threads.count == 1
+        assert threads.executor is None
+
+
+def test_threads_finish_all_items_before_an_error_leaves(monkeypatch):
+    monkeypatch.setattr("skdam.kernels.threads._blas_threads", lambda: 2)
+    done = []
+
+    def work(item):
+        if item == 0:
+            raise KeyboardInterrupt
+        done.append(item)
+
+    with thread_team(1e9) as threads, pytest.raises(KeyboardInterrupt):
+        threads.map(work, list(range(8)))
+    assert sorted(done) == list(range(1, 8))
+    assert_array_equal(Threads().map(abs, [-1, 2]), [1, 2])
