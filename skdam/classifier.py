@@ -4,44 +4,39 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import (
-    assert_all_finite,
-    check_array,
-    check_consistent_length,
-    check_random_state,
-    column_or_1d,
-    compute_class_weight,
-    gen_batches,
-)
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.extmath import row_norms
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .callbacks import CallbackSupportMixin, FitCallbacks
+from .checks import (
+    check_classes,
+    check_memories_init,
+    check_validation_data,
+    check_weights,
+    encode,
+    place,
+    restored_on_error,
+)
+from .collapse import describe_collapse
 from .energies import get_energy
 from .formulations import EnergyDifference, Formulation, get_formulation
 from .kernels.numpy import NumpyKernel
 from .kernels.threads import thread_team
 from .objectives import Objective, get_objective
-from .temperature import auto_temperature
+from .temperature import SampleSizes, auto_temperature, sample_sizes
 from .training import (
     Descent,
-    Epoch,
     LearningRate,
     Patience,
     State,
@@ -51,21 +46,10 @@ from .training import (
     train,
 )
 
-try:
-    from sklearn.callback import CallbackSupportMixin
-except ImportError:  # scikit-learn < 1.9 has no callbacks
-
-    class CallbackSupportMixin:
-        pass
-
-
 __all__ = ["DenseAssociativeMemoryClassifier"]
 
 SMALL_STEP = 2**22
 """Multiplications in a step below which double precision costs nothing."""
-
-SATURATED = -4.5
-"""Score below which tanh is -1 to within 3e-4."""
 
 SAMPLES_PER_PREDICTION = 1000
 """Samples whose overlaps are held at once while predicting."""
@@ -414,12 +398,15 @@ class DenseAssociativeMemoryClassifier(
         ValueError
             If a parameter or an array is not usable; a fitted model stays as it was.
         """
-        with _restored_on_error(self):
+        with restored_on_error(self):
             return self._fit(X, y, sample_weight, X_val=X_val, y_val=y_val)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one epoch on some samples.
+
+        The schedules go by the number of calls so far. With an integer
+        ``random_state`` every call takes samples of the same number in the same order.
 
         Parameters
         ----------
@@ -443,7 +430,7 @@ class DenseAssociativeMemoryClassifier(
             If ``classes`` is missing in the first call, changes in a later one, or y
             holds other labels; or if a parameter or an array is not usable.
         """
-        with _restored_on_error(self):
+        with restored_on_error(self):
             return self._fit(X, y, sample_weight, classes=classes, incremental=True)
 
     def _fit(
@@ -461,18 +448,21 @@ class DenseAssociativeMemoryClassifier(
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together.")
         onward = hasattr(self, "memories_") and (incremental or self.warm_start)
-        user_X, user_y = X, y
+        fresh = not (onward and incremental)
+        callbacks = FitCallbacks(self, 1 if incremental else self.max_iter)
+        given = X, y, sample_weight
         X, y = validate_data(
             self, X, y, accept_sparse="csr", dtype="numeric", reset=not onward
         )
         check_classification_targets(y)
-        classes = self._check_classes(y, classes, onward, incremental)
-        codes = np.searchsorted(classes, y)
-        weights = self._weights(sample_weight, X, y, classes, codes)
+        known = self.classes_ if onward else None
+        classes = check_classes(y, classes, known, incremental)
+        codes = encode(y, classes)
+        weights = check_weights(sample_weight, self.class_weight, X, y, classes, codes)
         if weights is not None and not (weights > 0).all():
             used = np.flatnonzero(weights > 0)
-            X, y, codes, weights = X[used], y[used], codes[used], weights[used]
-        if not incremental and len(np.unique(codes)) < 2:
+            X, codes, weights = X[used], codes[used], weights[used]
+        if not incremental and (codes == codes[0]).all():
             raise ValueError(
                 "y must hold at least two classes with positive weight, but holds only "
                 f"one class: {classes[codes[0]]!r}."
@@ -480,7 +470,10 @@ class DenseAssociativeMemoryClassifier(
         rng = check_random_state(self.random_state)
         validation = None
         if X_val is not None:
-            validation = self._check_validation_data(X_val, y_val, classes)
+            X_val, codes_val = check_validation_data(
+                X_val, y_val, self.n_features_in_, classes
+            )
+            validation = X_val, codes_val, None
         elif self.early_stopping:
             kept, held_out = train_test_split(
                 np.arange(len(codes)),
@@ -494,21 +487,18 @@ class DenseAssociativeMemoryClassifier(
                 weights = weights[kept]
             X, codes = X[kept], codes[kept]
 
-        fresh = not (onward and incremental)
         batch_size = self._batch_size(X.shape[0])
         state = self._start(X, len(classes), batch_size, rng, onward, incremental)
         dtype = state.memories.dtype
-        X = _placed(X, dtype, "X")
+        X = place(X, dtype, "X")
         if validation is not None:
-            validation = (_placed(validation[0], dtype, "X_val"), *validation[1:])
-        reach, length = _sizes(X)
+            validation = (place(validation[0], dtype, "X_val"), *validation[1:])
+        sizes = sample_sizes(X)
         temperature = self.temperature
-        if temperature == "auto":
-            temperature = (
-                self._auto_temperature(reach, length, weights)
-                if fresh
-                else self.temperature_
-            )
+        if temperature == "auto" and fresh:
+            temperature = self._auto_temperature(sizes, weights)
+        elif temperature == "auto":
+            temperature = self.temperature_
         descent = self._descent(float(temperature), batch_size)
 
         self.classes_ = classes
@@ -517,7 +507,6 @@ class DenseAssociativeMemoryClassifier(
             self.loss_curve_ = []
             self.validation_loss_curve_ = None if validation is None else []
             self.validation_scores_ = None if validation is None else []
-        n_epochs = 1 if incremental else self.max_iter
         epochs = train(
             state,
             X,
@@ -525,40 +514,45 @@ class DenseAssociativeMemoryClassifier(
             weights,
             self._formulation,
             descent,
-            epochs=range(self.n_iter_, self.n_iter_ + n_epochs),
-            reach=float(reach.max()) + 2 * len(classes),
+            epochs=range(self.n_iter_, self.n_iter_ + callbacks.n_epochs),
+            reach=float(sizes.reach.max()) + 2 * len(classes),
             rng=rng if self.shuffle else None,
         )
-        callbacks = _Callbacks(self, n_epochs, user_X, user_y, sample_weight)
-        last = self._follow(epochs, state, descent, validation, callbacks)
+        callbacks.begin_fit(*given)
+        self._follow(epochs, state, descent, validation, callbacks)
         self._state = state if incremental else None
-        if last is not None and not incremental:
-            self._warn_if_collapsed(last, X, codes)
+        if not incremental and self.n_iter_:
+            self._warn_if_collapsed(X, codes, sizes)
         callbacks.end_fit()
         return self
 
     def _follow(
-        self, epochs: Iterator, state: State, descent: Descent, validation, callbacks
-    ) -> Epoch | None:
+        self,
+        epochs: Iterator,
+        state: State,
+        descent: Descent,
+        validation: tuple | None,
+        callbacks: FitCallbacks,
+    ) -> None:
         """Run and record the epochs, and keep the memories of the last or best one.
 
         The fitted attributes always hold a usable model, whatever ends the training.
         """
         self._keep(state, descent.ramp.at(self.n_iter_))
         patience = Patience(self.n_iter_no_change)
-        best = last = None
+        best = None
         interrupted = False
         tol = 0 if self.tol is None else self.tol
         may_stop = self.tol is not None and (validation is None or self.early_stopping)
         try:
             for _ in range(callbacks.n_epochs):
                 callbacks.begin_epoch()
-                kernel, last = next(epochs)
+                kernel, epoch = next(epochs)
                 self.n_iter_ += 1
-                self.loss_curve_.append(last.loss)
+                self.loss_curve_.append(epoch.loss)
                 self._keep(state, kernel.formulation.temperature)
                 if validation is None:
-                    patience.improves(last.loss, tol * abs(patience.best))
+                    patience.improves(epoch.loss, tol * abs(patience.best))
                 else:
                     loss, score = _validate(
                         kernel, state, descent.objective, *validation
@@ -585,7 +579,6 @@ class DenseAssociativeMemoryClassifier(
             )
         if best is not None and (self.early_stopping or interrupted):
             vars(self).update(best)
-        return last
 
     def _keep(self, state: State, temperature: float) -> None:
         self.memories_ = state.memories
@@ -628,14 +621,18 @@ class DenseAssociativeMemoryClassifier(
             self.gradient_tolerance,
         )
 
-    def _auto_temperature(self, reach, length, weights=None) -> float:
+    def _auto_temperature(self, sizes: SampleSizes, weights=None) -> float:
         return auto_temperature(
             get_energy(self.energy, self.power),
             self.n_memories,
-            float(np.sqrt(np.average(length**2, weights=weights))),
-            float(np.average(reach, weights=weights)),
-            self.error_exponent if self.loss == "power" else 1,
+            float(np.sqrt(np.average(sizes.length**2, weights=weights))),
+            float(np.average(sizes.reach, weights=weights)),
+            self._steepness(),
         )
+
+    def _steepness(self) -> float:
+        """Return m of the objective; cross-entropy is as steep as least squares."""
+        return self.error_exponent if self.loss == "power" else 1
 
     def _batch_size(self, n_samples: int) -> int:
         if self.batch_size != "auto":
@@ -660,73 +657,6 @@ class DenseAssociativeMemoryClassifier(
                 "labels at once; pass the weights as a dict."
             )
 
-    def _check_classes(self, y, classes, onward: bool, incremental: bool) -> np.ndarray:
-        """Return the classes of the network, in order."""
-        found = np.unique(y)
-        if not incremental and not onward:
-            return found
-        if not onward:
-            if classes is None:
-                raise ValueError(
-                    "classes must be given in the first call of partial_fit."
-                )
-            known = np.unique(column_or_1d(classes))
-            if len(known) < 2:
-                raise ValueError(
-                    f"classes must name at least two classes; got {known.tolist()}."
-                )
-        else:
-            known = self.classes_
-            if classes is not None and not np.array_equal(known, np.unique(classes)):
-                raise ValueError(
-                    f"classes={np.unique(classes).tolist()} differs from those of the "
-                    f"first call, {known.tolist()}."
-                )
-        unknown = np.setdiff1d(found, known)
-        if len(unknown):
-            raise ValueError(
-                f"y holds labels {unknown.tolist()} that are not among the classes "
-                f"{known.tolist()}."
-            )
-        return known
-
-    def _weights(self, sample_weight, X, y, classes, codes) -> np.ndarray | None:
-        """Return the product of sample and class weights, or None for all equal."""
-        weights = None
-        if sample_weight is not None:
-            weights = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-            if not weights.any():
-                raise ValueError(
-                    "sample_weight must hold a positive weight, but all are zero."
-                )
-        if self.class_weight is not None:
-            if self.class_weight == "balanced":
-                share = compute_class_weight("balanced", classes=classes, y=y)
-            else:
-                share = np.array([self.class_weight.get(c, 1) for c in classes], float)
-            weights = share[codes] if weights is None else weights * share[codes]
-        return weights
-
-    def _check_validation_data(self, X_val, y_val, classes) -> tuple:
-        X_val = check_array(
-            X_val, accept_sparse="csr", dtype="numeric", input_name="X_val"
-        )
-        if X_val.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X_val has {X_val.shape[1]} features, but X has {self.n_features_in_}."
-            )
-        y_val = column_or_1d(y_val, warn=True)
-        check_consistent_length(X_val, y_val)
-        unseen = np.setdiff1d(y_val, classes)
-        if len(unseen):
-            raise ValueError(
-                f"y_val holds labels {unseen.tolist()} that are not in y, which has "
-                f"{classes.tolist()}."
-            )
-        return X_val, np.searchsorted(classes, y_val), None
-
     def _start(
         self, X, n_classes: int, batch_size: int, rng, onward: bool, incremental: bool
     ) -> State:
@@ -746,73 +676,30 @@ class DenseAssociativeMemoryClassifier(
         if self.memories_init is None:
             memories = rng.normal(self.init_mean, self.init_std, shape).clip(-1, 1)
         else:
-            memories = check_array(
-                self.memories_init, dtype=np.float64, input_name="memories_init"
-            )
-            if memories.shape != shape:
-                raise ValueError(
-                    f"memories_init has shape {memories.shape}, but (n_memories, "
-                    f"n_features + n_classes) is {shape}."
-                )
-            if np.abs(memories).max() > 1:
-                raise ValueError(
-                    "memories_init must lie in [-1, 1]; it reaches "
-                    f"{memories.flat[np.abs(memories).argmax()]:.6g}."
-                )
+            memories = check_memories_init(self.memories_init, shape)
         # Whole arrays of their own: order "C" alone may return a view.
         return State.at_rest(
             np.array(memories[:, :n_features], dtype, order="C"),
             np.array(memories[:, n_features:], dtype, order="C"),
         )
 
-    def _warn_if_collapsed(self, last: Epoch, X, codes: np.ndarray) -> None:
-        """Warn where units saturated or fell silent before they had learned.
-
-        Past the edge of tanh, or with no positive overlap left, the gradient of a
-        sample vanishes beside that of others, and training can lose it for good.
-        """
-        counts = np.bincount(codes, minlength=len(self.classes_))
-        n_samples = len(codes)
-        step = -(-n_samples // SAMPLES_PER_PREDICTION)
-        own = self._own_scores(X[::step], codes[::step])
-        lost = [
-            code
-            for code in np.flatnonzero((counts > 0) & (last.hits == 0))
-            if np.median(self._own_scores(*_first_of(X, codes, code))) < SATURATED
-        ]
-        share = (own < SATURATED).mean()
-        chance = counts.max() / n_samples
-        progress = (last.hits.sum() / n_samples - chance) / max(1 - chance, 1e-9)
-        steepness = self.error_exponent if self.loss == "power" else 1
-        silent = np.median(np.abs(own)) * steepness < 0.01
-        if lost:
-            trouble = (
-                f"the units of classes {self.classes_[lost].tolist()} are saturated at "
-                "-1 and recognise none of their samples"
-            )
-        elif share > 0.1:
-            trouble = (
-                f"the true class's unit is saturated at -1 for {share:.0%} of samples"
-            )
-        elif progress < 0.25 and silent:
-            trouble = "the classification units hardly respond to the samples"
-        elif progress < 0:
-            trouble = "the network does worse than always answering one class"
-        else:
-            return
-        auto = self._auto_temperature(*_sizes(X))
-        warnings.warn(
-            f"After {self.n_iter_} epochs {trouble}. Change temperature, which was "
-            f"{self.temperature_:.4g} ('auto' would be {auto:.4g}; too low saturates "
-            "or silences the units, too high only silences them), begin at a higher "
-            "initial_temperature, or lower learning_rate_init.",
-            ConvergenceWarning,
-            stacklevel=5,
+    def _warn_if_collapsed(self, X, codes: np.ndarray, sizes: SampleSizes) -> None:
+        step = -(-len(codes) // SAMPLES_PER_PREDICTION)
+        first_of_each_class = np.unique(codes, return_index=True)[1]
+        rows = np.union1d(np.arange(0, len(codes), step), first_of_each_class)
+        trouble = describe_collapse(
+            self._scores(X[rows]), codes[rows], self._steepness(), self.classes_
         )
-
-    def _own_scores(self, X, codes: np.ndarray) -> np.ndarray:
-        """Return the score of each sample's true class."""
-        return np.take_along_axis(self._scores(X), codes[:, None], axis=1)[:, 0]
+        if trouble:
+            auto = self._auto_temperature(sizes)
+            warnings.warn(
+                f"After {self.n_iter_} epochs {trouble}. Change temperature, now "
+                f"{self.temperature_:.4g} ('auto' would be {auto:.4g}; too low "
+                "saturates or silences the units, too high only silences them), begin "
+                "at a higher initial_temperature, or lower learning_rate_init.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
 
     def _chunks(self, X) -> Iterator[tuple[NumpyKernel, np.ndarray]]:
         """Yield samples of X in units of the temperature, with the kernel for them."""
@@ -915,13 +802,7 @@ class DenseAssociativeMemoryClassifier(
         X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(
-                f"y holds labels {unknown.tolist()} that are not among the classes "
-                f"{self.classes_.tolist()}."
-            )
-        states = 2 * np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)] - 1
+        states = 2 * np.eye(len(self.classes_))[encode(y, self.classes_)] - 1
         energy = get_energy(self.energy, self.power)
         network = EnergyDifference(energy, self.temperature_)
         connections = self.recognition_connections_.astype(np.float64)
@@ -939,46 +820,6 @@ class DenseAssociativeMemoryClassifier(
         return tags
 
 
-class _Callbacks:
-    """scikit-learn's callbacks around fit and each epoch; nothing before 1.9."""
-
-    def __init__(self, estimator, n_epochs: int, X, y, sample_weight):
-        self.n_epochs = n_epochs
-        self.context = None
-        if not getattr(estimator, "_skl_callbacks", None) and not hasattr(
-            estimator, "_parent_callback_ctx"
-        ):
-            return
-        self.estimator = estimator
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        self.data = {"X": X, "y": y, "metadata": metadata}
-        self.context = estimator._init_callback_context(max_subtasks=n_epochs)
-        self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
-
-    def begin_epoch(self) -> None:
-        if self.context is not None:
-            self.epoch = self.context.subcontext(task_name="epoch")
-            self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-
-    def end_epoch(self) -> bool:
-        """Tell whether a callback asks to stop."""
-        return self.context is not None and self._end(self.epoch)
-
-    def end_fit(self) -> None:
-        if self.context is not None:
-            self._end(self.context)
-
-    def _end(self, context) -> bool:
-        return context.call_on_fit_task_end(
-            estimator=self.estimator,
-            **self.data,
-            reconstruction_attributes=lambda: {
-                **self.estimator._kept(),
-                "classes_": self.estimator.classes_,
-            },
-        )
-
-
 def _validate(
     kernel: NumpyKernel, state: State, objective: Objective, X, codes, weights
 ) -> tuple[float, float]:
@@ -993,56 +834,3 @@ def _validate(
         hits[rows] = scores.argmax(axis=1) == codes[rows]
     loss, score = np.average([losses, hits], axis=1, weights=weights)
     return float(loss), float(score)
-
-
-def _placed(X, dtype: np.dtype, name: str):
-    """Return X in the type and order in which minibatches are taken from it."""
-    with np.errstate(over="ignore"):
-        placed = X.astype(dtype, copy=False)
-    if not sparse.issparse(placed):
-        placed = np.ascontiguousarray(placed)
-    if placed is not X and dtype == np.float32:
-        assert_all_finite(
-            placed.data if sparse.issparse(placed) else placed, input_name=name
-        )
-    return placed
-
-
-def _first_of(X, codes: np.ndarray, code: int) -> tuple:
-    """Return some samples of one class, and their codes."""
-    rows = np.flatnonzero(codes == code)[:SAMPLES_PER_PREDICTION]
-    return X[rows], codes[rows]
-
-
-def _sizes(X) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``sum_i |v_i|`` and ``(sum_i v_i^2)^(1/2)`` of each sample."""
-    sizes = np.empty((2, X.shape[0]))
-    for rows in gen_batches(X.shape[0], SAMPLES_PER_PREDICTION):
-        magnitudes = abs(X[rows])
-        sizes[0, rows] = np.asarray(magnitudes.sum(axis=1)).ravel()
-        sizes[1, rows] = row_norms(magnitudes)
-    return sizes[0], sizes[1]
-
-
-@contextmanager
-def _restored_on_error(estimator) -> Iterator[None]:
-    """Give an estimator back its fitted attributes if a call fails."""
-
-    def fitted():
-        return {
-            name: value
-            for name, value in vars(estimator).items()
-            if name.endswith("_") or name == "_state"
-        }
-
-    before = fitted()
-    for name in ("loss_curve_", "validation_loss_curve_", "validation_scores_"):
-        if before.get(name) is not None:
-            before[name] = list(before[name])
-    try:
-        yield
-    except BaseException:
-        for name in fitted():
-            delattr(estimator, name)
-        vars(estimator).update(before)
-        raise

@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import gammaln
+from sklearn.utils import gen_batches
+from sklearn.utils.extmath import row_norms
 
 from .energies import Energy, Polynomial, RectifiedPolynomial
 
-__all__ = ["auto_temperature"]
+__all__ = ["SampleSizes", "auto_temperature", "sample_sizes"]
 
 SPREAD = 3.5
 """Spread of a trained memory's overlaps, in units of a sample's Euclidean length."""
 
 COOPERATION = 2e-4
 """Share of the memories that act together on one classification unit."""
+
+
+class SampleSizes(NamedTuple):
+    """How large the overlaps of each sample can be.
+
+    Attributes
+    ----------
+    reach : array of shape (n_samples,)
+        Largest possible overlap, ``sum_i |v_i|``.
+    length : array of shape (n_samples,)
+        Euclidean length, ``(sum_i v_i^2)^(1/2)``.
+    """
+
+    reach: np.ndarray
+    length: np.ndarray
+
+
+def sample_sizes(X: Any, batch_size: int = 1000) -> SampleSizes:
+    """Return the sizes of the samples of a dense or sparse X, ``batch_size`` at a time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.temperature import sample_sizes
+    >>> sample_sizes(np.array([[3.0, -4.0]]))
+    SampleSizes(reach=array([7.]), length=array([5.]))
+    """
+    sizes = SampleSizes(np.empty(X.shape[0]), np.empty(X.shape[0]))
+    for rows in gen_batches(X.shape[0], batch_size):
+        magnitudes = abs(X[rows])
+        sizes.reach[rows] = np.asarray(magnitudes.sum(axis=1)).ravel()
+        sizes.length[rows] = row_norms(magnitudes)
+    return sizes
 
 
 def auto_temperature(

@@ -34,6 +34,9 @@ TILE_ELEMENTS = 2**16
 MAX_BINOMIAL_POWER = 4
 MAX_DIRECT_POWER = 8
 
+MAX_NEAR_SHARE = 0.2
+"""Share of overlaps near 0 up to which they are worth singling out."""
+
 
 def choose_tiles(formulation: Formulation, reach: float, dtype: np.dtype) -> Tiles:
     """Return the tiles for a formulation.
@@ -219,18 +222,22 @@ class DifferenceTiles(Tiles):
         return _share(d_connections, x, self.temperature)
 
 
-class BinomialDifferenceTiles(Tiles):
+class BinomialDifferenceTiles(DifferenceTiles):
     """F(x + d) - F(x) = sum_k binom(n, k) d^k x^(n-k): thin products of powers.
 
     For the rectified polynomial this holds where both arguments are positive, which is
     certain for x >= 2 / T; below -2 / T both vanish. The few overlaps in between are
-    computed one by one.
+    computed one by one; where they are many, the whole tile is, class by class.
     """
 
     def add_scores(self, x, connections, log_scale, total):
+        near = self._near(x)
+        if near is not None and len(near.index) > MAX_NEAR_SHARE * x.size:
+            super().add_scores(x, connections, log_scale, total)
+            return
         n = int(self.energy.power)
         flips = (2 / self.temperature) * connections
-        powers, near = self._powers(x, n - 1)
+        powers = self._powers(x, n - 1)
         total += sum(
             (math.comb(n, k) * flips.T**k) @ powers[n - k] for k in range(1, n + 1)
         )
@@ -243,9 +250,14 @@ class BinomialDifferenceTiles(Tiles):
                 total[alpha] += np.bincount(columns, terms, x.shape[1])
 
     def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
+        near = self._near(x)
+        if near is not None and len(near.index) > MAX_NEAR_SHARE * x.size:
+            return super().tile_gradient(
+                x, connections, delta, log_weight, weighted, log_scale
+            )
         n = int(self.energy.power)
         flips = (2 / self.temperature) * connections
-        powers, near = self._powers(x, n - 1)
+        powers = self._powers(x, n - 1)
         d_connections = sum(
             (n * math.comb(n - 1, k)) * flips**k * (powers[n - 1 - k] @ weighted.T)
             for k in range(n)
@@ -269,19 +281,22 @@ class BinomialDifferenceTiles(Tiles):
             x.reshape(-1)[near.index] = near_gradient
         return _share(d_connections, x, self.temperature)
 
-    def _powers(self, x, highest):
-        """Return x^0 ... x^highest of the far overlaps, and the near ones, if any."""
+    def _near(self, x):
+        """Select the overlaps that a flip can bring across 0, if there are any."""
         if not self.energy.rectified:
-            powers = [np.ones_like(x), x.copy()]
-            near = None
-        else:
-            edge = 2 / self.temperature
-            far = np.greater_equal(x, edge)
+            return None
+        return _Selection.of(x, np.abs(x) < 2 / self.temperature)
+
+    def _powers(self, x, highest):
+        """Return x^0 ... x^highest, where rectified of the far overlaps alone."""
+        if self.energy.rectified:
+            far = np.greater_equal(x, 2 / self.temperature)
             powers = [far.astype(x.dtype), x * far]
-            near = _Selection.of(x, np.abs(x) < edge)
+        else:
+            powers = [np.ones_like(x), x.copy()]
         for _ in range(2, highest + 1):
             powers.append(powers[-1] * powers[1])
-        return powers, near
+        return powers
 
 
 class SteepDifferenceTiles(Tiles):
