@@ -57,10 +57,10 @@ def describe_collapse(
         return (
             f"the true class's unit is saturated at -1 for {saturated:.0%} of samples"
         )
-    chance = np.bincount(codes).max() / len(codes)
-    progress = (right.mean() - chance) / max(1 - chance, 1 / len(codes))
-    if progress < 0.25 and np.median(np.abs(own)) * steepness < 0.01:
-        return "the classification units hardly respond to the samples"
-    if progress < 0:
-        return "the network does worse than always answering one class"
+    recall = np.mean([right[codes == code].mean() for code in np.unique(codes)])
+    chance = 1 / len(np.unique(codes))
+    if recall - chance < 0.25 * (1 - chance):
+        silent = np.median(np.abs(own)) * steepness < 0.01
+        state = "hardly respond to" if silent else "hardly tell apart"
+        return f"the classification units {state} the samples"
     return None

@@ -17,6 +17,9 @@ __all__ = ["SampleSizes", "auto_temperature", "sample_sizes"]
 SPREAD = 3.5
 """Spread of a trained memory's overlaps, in units of a sample's Euclidean length."""
 
+BEND = 0.7
+"""Temperature of energies that are no power, in units of a sample's length."""
+
 COOPERATION = 2e-4
 """Share of the memories that act together on one classification unit."""
 
@@ -93,14 +96,14 @@ def auto_temperature(
     >>> from skdam.energies import RectifiedPolynomial
     >>> from skdam.temperature import auto_temperature
     >>> round(auto_temperature(RectifiedPolynomial(3), 2000, 26.9, 741.0, 10))
-    79
+    80
     """
     spread = SPREAD * length
     if spread == 0:
         return 1.0
     if not isinstance(energy, Polynomial | RectifiedPolynomial):
         # F bends within a few units of 0: that bend must lie among the overlaps.
-        return float(min(spread, reach))
+        return BEND * length
     n = energy.power
     log_drive = math.log(COOPERATION * (error_exponent + 3) * n_memories * 2 * n)
     if n > 1:

@@ -120,6 +120,7 @@ def test_gradient_tolerance_leaves_out_the_negligible(digits):
     assert min(scores) > 0.98
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("formulation", ["energy", "feedforward"])
 def test_fit_is_partial_fit_over_the_same_batches(formulation, digits):
     X, X_test, y, _ = digits

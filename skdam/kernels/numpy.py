@@ -108,7 +108,9 @@ class NumpyKernel:
             if samples is not None:
                 # Unlike x[:, samples], this is in C order, which tiles rely on.
                 x = x.take(samples, axis=1)
-            with np.errstate(under="ignore"):
+            # Negative overlaps may leave the range where the positive ones are scaled
+            # into it; rectified, both their ends are 0.
+            with np.errstate(under="ignore", over="ignore"):
                 d_connections, log_scale = tiles.gradient(
                     x, state.connections[rows], delta, log_weight
                 )

@@ -174,7 +174,7 @@ class SteepFeedforwardTiles(Tiles):
         )
         peak, log_peak = _peaks(scaled, self.energy, axis=1)
         log_scale[:] = (n - 2) * log_peak
-        scaled *= 1 / peak[:, None]
+        scaled /= peak[:, None]
         slope = _raise(scaled, n - 2, self.energy.rectified)
         x *= slope
         d_connections = x @ (scale * delta.T)
@@ -343,10 +343,12 @@ class SteepDifferenceTiles(Tiles):
             x[...] = 0
             return d_connections
         rows, columns, overlaps, flipped = near.flipped(flips)
-        stretch = stretch[columns] / peak[rows]
-        near_gradient = _raise(overlaps * stretch, n - 1, self.energy.rectified)
+        overlaps *= stretch[columns]
+        overlaps /= peak[rows]
+        near_gradient = _raise(overlaps, n - 1, self.energy.rectified)
         near_gradient = near_gradient * (-n * delta.sum(axis=0))[columns]
-        flipped *= stretch
+        flipped *= stretch[columns]
+        flipped /= peak[rows]
         flipped = _raise(flipped, n - 1, self.energy.rectified)
         flipped *= n * delta[:, columns]
         near_gradient += flipped.sum(axis=0)

@@ -1,0 +1,38 @@
+"""Configuration of the documentation."""
+
+import skdam
+
+project = "skdam"
+author = "skdam developers"
+copyright = "skdam developers"
+version = release = skdam.__version__
+
+extensions = [
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build"]
+
+numpydoc_show_class_members = False
+
+intersphinx_mapping = {
+    "numpy": ("https://numpy.org/doc/stable", None),
+    "python": ("https://docs.python.org/3", None),
+    "sklearn": ("https://scikit-learn.org/stable", None),
+}
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": "/plot_",
+    "ignore_pattern": "/benchmarks/",
+    "reference_url": {"skdam": None},
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skdam"

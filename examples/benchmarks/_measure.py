@@ -1,0 +1,168 @@
+"""What the benchmarks share: the clock, rounds, the machine, and their report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+import skdam
+
+
+class EpochClock:
+    """Seconds of training after each epoch, and the test error in percent.
+
+    The time that ``tick`` spends on the test set is not counted. As a callback of a
+    scikit-learn estimator the clock ticks at the end of each epoch of its fit.
+    """
+
+    def __init__(self, X_test: np.ndarray | None = None, y_test=None):
+        self.X_test, self.y_test = X_test, y_test
+        self.seconds: list[float] = []
+        self.test_error: list[float] = []
+        self._origin = perf_counter()
+
+    def tick(self, model) -> None:
+        now = perf_counter()
+        self.seconds.append(now - self._origin)
+        if self.X_test is not None:
+            wrong = model.predict(self.X_test) != self.y_test
+            self.test_error.append(100 * float(wrong.mean()))
+        self._origin += perf_counter() - now
+
+    @property
+    def last_epoch(self) -> float:
+        return self.seconds[-1] - self.seconds[-2]
+
+    def setup(self, estimator, context) -> None: ...
+
+    def teardown(self, estimator, context) -> None: ...
+
+    def on_fit_task_begin(self, estimator, context) -> None: ...
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None) -> None:
+        if context.task_name == "epoch":
+            self.tick(fitted_estimator)
+
+
+def round_robin(
+    tasks: dict[str, Callable[[], float]], n_rounds: int
+) -> Iterator[dict[str, list[float]]]:
+    """Run the tasks in turn; yield what each has returned so far, after each round.
+
+    Every round begins with another task, so that none always has the same predecessor.
+    """
+    values: dict[str, list[float]] = {name: [] for name in tasks}
+    names = list(tasks)
+    for turn in range(n_rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            values[name].append(tasks[name]())
+        yield values
+
+
+def spread(values) -> dict:
+    """Return the median and the range of the rounds."""
+    values = [float(value) for value in values]
+    return {
+        "median": float(np.median(values)),
+        "min": min(values),
+        "max": max(values),
+        "rounds": values,
+    }
+
+
+def ratio(above: list[float], below: list[float]) -> dict:
+    """Return the spread of the ratios, each within one round."""
+    return spread(np.divide(above, below))
+
+
+def sgemm_peak(size: int) -> float:
+    """Return the flop/s of a square float32 product: the better of two."""
+    a, b = np.random.default_rng(0).random((2, size, size), dtype=np.float32)
+    out = np.empty_like(a)
+    seconds = []
+    for _ in range(2):
+        begin = perf_counter()
+        np.matmul(a, b, out=out)
+        seconds.append(perf_counter() - begin)
+    return 2 * size**3 / min(seconds)
+
+
+def machine() -> dict:
+    """Describe where and with what the benchmark runs."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    versions = {"python": platform.python_version(), "skdam": skdam.__version__}
+    for package in ("numpy", "scipy", "scikit-learn", "torch"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    wanted = ("user_api", "internal_api", "version", "architecture", "num_threads")
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "thread_pools": [
+            {key: pool[key] for key in wanted if key in pool}
+            for pool in threadpool_info()
+        ],
+    }
+
+
+def now() -> dict:
+    """Return the date, and how busy the machine is where it tells."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"date": date, "load_average": load}
+
+
+class Report:
+    """Results that go into one JSON file, which is written after each finished item."""
+
+    def __init__(self, path: Path, dataset: str):
+        self.path = path
+        self.results = json.loads(path.read_text()) if path.exists() else {}
+        if self.results.setdefault("dataset", dataset) != dataset:
+            raise SystemExit(f"{path} holds results of another data set.")
+        self.results["machine"] = machine()
+
+    def part(self, name: str, *, keep: bool = False, **settings) -> dict:
+        """Return the dictionary of a part, empty unless it is to be kept."""
+        part = self.results.get(name, {}) if keep else {}
+        self.results[name] = part
+        part.update(now(), settings=settings)
+        return part
+
+    def save(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_suffix(".part")
+        text = json.dumps(_short(self.results), indent=1)
+        # Lists of numbers on one line.
+        text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
+        unfinished.write_text(text + "\n")
+        unfinished.replace(self.path)
+
+
+def _short(value):
+    """Return a value with its floats rounded to 5 significant digits."""
+    if isinstance(value, dict):
+        return {str(key): _short(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -1,0 +1,419 @@
+"""Dense associative memory on MNIST against its peers, on the CPU.
+
+    python examples/benchmarks/mnist_cpu.py --mnist FOLDER
+
+writes ``results/mnist_cpu.json`` and a plot of it beside this script; ``--quick`` tries
+everything on scikit-learn's digits in a few seconds. Needs scikit-learn 1.9, and
+PyTorch for its rows.
+
+What is measured
+----------------
+epochs
+    Seconds of a training epoch with K hidden units or memories: skdam's two
+    formulations, early and late in training (where fewer samples have a gradient worth
+    following), skdam with every gradient followed, a PyTorch network and MLPClassifier
+    of the same shape, and a literal double-precision step of the associative memory
+    that tiles each minibatch once for each class (timed on a few minibatches and
+    extrapolated). The implementations take turns and so does the peak of the machine's
+    single-precision matrix product; ratios are formed within a round.
+curves
+    Test error against seconds of training, evaluation not counted. ``--tune`` first
+    chooses the peers' settings on the last 10 000 training images.
+growth
+    Seconds of an epoch against the number of memories, features and samples, and the
+    memory that fit and predict take beyond the data, on made-up data; seconds of
+    predictions on the test images.
+
+The work of a step
+------------------
+For a minibatch of B samples, N features, K memories and C classes, n = power:
+
+- forward product, 2 B N K flop; backward product, 2 B N K flop, of which skdam skips
+  the share of the samples whose gradient is negligible;
+- thin products with the C classes: 6 B K C flop in the feedforward formulation (scores,
+  gradient of the recognition connections, gradient of the overlaps), 2 (3n - 1) B K C
+  in the energy formulation for whole n up to 4 (its binomial series);
+- passes over the B K overlaps, in single precision: written by the forward product,
+  read for the scores, read and written for the gradient, read by the backward product:
+  5 passes of 4 B K bytes, the arithmetic in between on tiles that stay in the cache;
+- update: velocity and memories read and written, 16 K (N + C) bytes, and the gradient
+  written and read while it is in the cache.
+
+"Fraction of peak" is 4 B N K flop for each step, the two large products, over the time
+and the measured peak; skipped samples count as if they had been computed.
+
+What was found
+--------------
+Both formulations take one large product forward and one backward in a step, whatever
+the number of classes; the tiled step takes C + 1 of either. The figures are in the
+JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from _growth import growth
+from _measure import EpochClock, Report, ratio, round_robin, sgemm_peak, spread
+from _peers import fit_mlp, fit_skdam, fit_torch, tiled_seconds, torch
+from _plot import plot
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from skdam.datasets import MNIST, load_mnist
+
+# Selected on 10 000 held-out training images, for 2000 memories.
+SKDAM = {
+    2: {"temperature": 34, "error_exponent": 3},
+    3: {"temperature": 60, "error_exponent": 10},
+    20: {"temperature": 290, "error_exponent": 30},
+    30: {"temperature": 370, "error_exponent": 30},
+}
+SKDAM_COMMON = {"learning_rate_init": 0.02, "momentum": 0.9, "init_std": 0.1}
+
+# The first of each is used where --tune has not chosen another.
+CANDIDATES = {
+    "PyTorch": [
+        {"max_lr": max_lr, "max_iter": max_iter}
+        for max_iter in (30, 20, 40)
+        for max_lr in (2e-3, 1e-3, 3e-3)
+    ],
+    "MLPClassifier": [
+        {"learning_rate_init": rate, "max_iter": 40} for rate in (1e-3, 5e-4, 2e-3)
+    ],
+}
+
+THRESHOLDS = (2.0, 1.65)
+"""Test errors in percent, the time to which is reported."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large everything is."""
+
+    batch_size: int
+    rounds: int
+    gemm: int
+    tiled_steps: int
+    sizes: dict
+    sweeps: dict
+    predicted: tuple
+
+
+FULL = Scale(
+    batch_size=1000,
+    rounds=7,
+    gemm=4096,
+    tiled_steps=2,
+    sizes={"n_memories": 2000, "n_features": 784, "n_samples": 20000},
+    sweeps={
+        "n_memories": (250, 500, 1000, 2000, 4000),
+        "n_features": (98, 196, 392, 784, 1568),
+        "n_samples": (5000, 10000, 20000, 40000, 60000),
+    },
+    predicted=(1000, 10000),
+)
+QUICK = Scale(
+    batch_size=100,
+    rounds=2,
+    gemm=512,
+    tiled_steps=1,
+    sizes={"n_memories": 64, "n_features": 64, "n_samples": 500},
+    sweeps={
+        "n_memories": (32, 64),
+        "n_features": (32, 64),
+        "n_samples": (500, 1000),
+    },
+    predicted=(500, 2000),
+)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Measure skdam on MNIST against its peers, on the CPU."
+    )
+    add = parser.add_argument
+    add("--mnist", metavar="FOLDER", help="IDX files; default: SKDAM_MNIST or OpenML")
+    add("--epochs", type=int, help="of skdam; default 60")
+    add("--seeds", type=int, help="runs of each curve; default 3")
+    add("--power", type=int, default=3, help="n; default 3")
+    add("--memories", type=int, help="K, and the peers' hidden units; default 2000")
+    add("--quick", action="store_true", help="digits, in seconds, to a new folder")
+    add("--parts", default="epochs,curves,growth", help="default: all three")
+    add("--tune", action="store_true", help="choose the peers' settings first")
+    add("--resume", action="store_true", help="keep curves with unchanged settings")
+    add("--output", type=Path, metavar="DIR", help="default: results, beside this")
+    args = parser.parse_args()
+    args.parts = args.parts.split(",")
+    if unknown := set(args.parts) - {"epochs", "curves", "growth"}:
+        parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
+    args.epochs = args.epochs or (3 if args.quick else 60)
+    args.seeds = args.seeds or (1 if args.quick else 3)
+    args.memories = args.memories or (64 if args.quick else 2000)
+    if args.output is None:
+        beside = Path(__file__).parent / "results"
+        args.output = Path(tempfile.mkdtemp()) if args.quick else beside
+    return args
+
+
+def main() -> None:
+    args = arguments()
+    scale = QUICK if args.quick else FULL
+    report = Report(args.output / "mnist_cpu.json", "digits" if args.quick else "mnist")
+    if torch is None:
+        print("PyTorch is not installed; its rows are left out.")
+    elif args.quick:
+        torch.set_num_threads(1)  # Its threads wait longer than so small steps take.
+    data = digits() if args.quick else load_mnist(args.mnist)
+    if "epochs" in args.parts:
+        epochs(report, data, args, scale)
+    if args.tune:
+        tune(report, data, args, scale)
+    if "curves" in args.parts:
+        curves(report, data, args, scale)
+    if "growth" in args.parts:
+        growth(report, data, scale)
+    plot(report.results, report.path.with_suffix(".png"))
+    print(f"Results are in {args.output}.")
+
+
+def digits() -> MNIST:
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(np.float32) / 8 - 1
+    X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    return MNIST(X_train, y_train, X_test, y_test)
+
+
+def settings(args: argparse.Namespace) -> dict:
+    names = ("epochs", "seeds", "power", "memories")
+    return {name: getattr(args, name) for name in names}
+
+
+def skdam_parameters(args, scale: Scale, formulation: str, **others) -> dict:
+    tuned = SKDAM.get(args.power, {})
+    if args.memories != 2000:
+        tuned = tuned | {"temperature": "auto"}
+    return {
+        "n_memories": args.memories,
+        "power": args.power,
+        "formulation": formulation,
+        "batch_size": scale.batch_size,
+        "max_iter": args.epochs,
+        "tol": None,
+        "dtype": "float32",
+        **SKDAM_COMMON,
+        **tuned,
+        **others,
+    }
+
+
+def peers(args, scale: Scale) -> dict:
+    """Return the training function and the fixed parameters of each peer."""
+    common = {"batch_size": scale.batch_size}
+    found = {
+        "PyTorch": (fit_torch, common | {"hidden_units": args.memories}),
+        "MLPClassifier": (fit_mlp, common | {"hidden_layer_sizes": (args.memories,)}),
+    }
+    if torch is None:
+        del found["PyTorch"]
+    return found
+
+
+# Epochs
+
+
+def epochs(report: Report, data: MNIST, args, scale: Scale) -> None:
+    """Time the implementations in turn, and the peak of the machine with them."""
+    X, y = data.X_train, data.y_train
+    part = report.part("epochs", **settings(args), batch_size=scale.batch_size)
+    runs = {}
+    for formulation in ("feedforward", "energy"):
+        name = f"skdam {formulation}"
+        parameters = skdam_parameters(args, scale, formulation)
+        clock = EpochClock()
+        model = fit_skdam(parameters, X, y, 0, clock)
+        part.setdefault("mean_over_training", {})[name] = (
+            clock.seconds[-1] / args.epochs
+        )
+        early = parameters | {"max_iter": 2, "learning_rate": "constant"}
+        late = early | {
+            "learning_rate_init": 0.02 * parameters["learning_rate_init"],
+            "temperature": model.temperature_,
+            "initial_temperature": None,
+            "memories_init": np.hstack(
+                [model.memories_, model.recognition_connections_]
+            ),
+        }
+        runs[name] = (fit_skdam, early)
+        runs[f"{name}, late"] = (fit_skdam, late)
+        if formulation == "feedforward":
+            exact = early | {"gradient_tolerance": 0}
+            runs[f"{name}, every gradient"] = (fit_skdam, exact)
+        report.save()
+        print(f"epochs: trained {name}", flush=True)
+    for name, (fit, fixed) in peers(args, scale).items():
+        runs[name] = (fit, fixed | CANDIDATES[name][0] | {"max_iter": 2})
+
+    def last_epoch(fit, parameters) -> float:
+        clock = EpochClock()
+        with warnings.catch_warnings():
+            # Two epochs are not meant to converge.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fit(parameters, X, y, 0, clock)
+        return clock.last_epoch
+
+    tasks = {name: partial(last_epoch, *run) for name, run in runs.items()}
+    parameters = skdam_parameters(args, scale, "energy")
+    tasks["tiled energy, extrapolated"] = partial(
+        tiled_seconds, parameters, model.temperature_, X, y, scale.tiled_steps
+    )
+    part["tiled_minibatches_timed"] = scale.tiled_steps
+    flop = 4 * X.size * args.memories
+    tasks["peak"] = partial(sgemm_peak, scale.gemm)
+    for values in round_robin(tasks, scale.rounds):
+        peak = np.array(values["peak"])
+        seconds = {name: values[name] for name in values if name != "peak"}
+        part["sgemm_peak"] = spread(peak)
+        part["seconds"] = {name: spread(times) for name, times in seconds.items()}
+        part["fraction_of_peak"] = {
+            name: ratio(flop / peak, times) for name, times in seconds.items()
+        }
+        part["seconds_over"] = {
+            base: {name: ratio(seconds[name], seconds[base]) for name in seconds}
+            for base in ("skdam feedforward", "skdam feedforward, late")
+        }
+        report.save()
+    for name, values in part["seconds"].items():
+        fraction = part["fraction_of_peak"][name]["median"]
+        print(f"{name:38}{values['median']:9.3f} s{100 * fraction:5.0f} % of peak")
+
+
+# Curves
+
+
+def tune(report: Report, data: MNIST, args, scale: Scale) -> None:
+    """Choose the peers' settings on the last sixth of the training images."""
+    part = report.part("tuning", **settings(args))
+    kept = len(data.X_train) * 5 // 6
+    for name, (fit, fixed) in peers(args, scale).items():
+        results = part[name] = []
+        for candidate in CANDIDATES[name][: 1 if args.quick else None]:
+            clock = EpochClock(data.X_train[kept:], data.y_train[kept:])
+            parameters = fixed | candidate
+            fit(parameters, data.X_train[:kept], data.y_train[:kept], 0, clock)
+            error = clock.test_error[-1]
+            results.append({"candidate": candidate, "validation_error": error})
+            report.save()
+            print(f"tune: {name} {candidate} {error:.2f} %", flush=True)
+
+
+def chosen(report: Report, name: str) -> dict:
+    results = report.results.get("tuning", {}).get(name)
+    if not results:
+        return CANDIDATES[name][0]
+    return min(results, key=lambda result: result["validation_error"])["candidate"]
+
+
+def curves(report: Report, data: MNIST, args, scale: Scale) -> None:
+    """Follow the test error of every method and seed, in turn."""
+    part = report.part("curves", keep=True, thresholds=THRESHOLDS, **settings(args))
+    methods = {
+        f"skdam {formulation}, n={args.power}": (
+            fit_skdam,
+            skdam_parameters(args, scale, formulation),
+        )
+        for formulation in ("feedforward", "energy")
+    }
+    for name, (fit, fixed) in peers(args, scale).items():
+        methods[name] = (fit, fixed | chosen(report, name))
+    runs = part.setdefault("runs", {})
+    for name, (_, parameters) in methods.items():
+        described = json.loads(json.dumps(parameters))
+        if not args.resume or runs.get(name, {}).get("parameters") != described:
+            runs[name] = {"parameters": described, "seeds": {}}
+    warm_up(methods.values(), data, scale)
+    for seed in range(args.seeds):
+        for name, (fit, parameters) in methods.items():
+            seeds = runs[name]["seeds"]
+            if str(seed) in seeds:
+                continue
+            clock = EpochClock(data.X_test, data.y_test)
+            fit(parameters, data.X_train, data.y_train, seed, clock)
+            seeds[str(seed)] = {"seconds": clock.seconds, "error": clock.test_error}
+            runs[name]["summary"] = summary(list(seeds.values()))
+            report.save()
+            print(f"{name}, seed {seed}: {clock.test_error[-1]:.2f} %", flush=True)
+    ratios = part.setdefault(f"peer_time_to_{THRESHOLDS[-1]}_over", {})
+    for ours in methods:
+        if ours.startswith("skdam"):
+            ratios[ours] = {
+                peer: time_ratio(
+                    runs[peer]["seeds"], runs[ours]["seeds"], THRESHOLDS[-1]
+                )
+                for peer in peers(args, scale)
+            }
+    report.save()
+
+
+def warm_up(methods, data: MNIST, scale: Scale) -> None:
+    """Train briefly, so that no clock sees what is only loaded at first use."""
+    some = slice(2 * scale.batch_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for fit, parameters in methods:
+            brief = parameters | {"max_iter": 2}
+            fit(brief, data.X_train[some], data.y_train[some], 0, EpochClock())
+
+
+def first_below(run: dict, threshold: float) -> int | None:
+    """Return the number of epochs after which the error was below a threshold."""
+    below = np.less(run["error"], threshold)
+    return int(below.argmax()) + 1 if below.any() else None
+
+
+def summary(seeds: list[dict]) -> dict:
+    """Return final errors, and epochs and seconds to each threshold (None: never)."""
+    final = [run["error"][-1] for run in seeds]
+    result = {
+        "final_error_mean": float(np.mean(final)),
+        "final_error_std": float(np.std(final, ddof=1)) if len(final) > 1 else None,
+        "total_seconds": [run["seconds"][-1] for run in seeds],
+    }
+    for threshold in THRESHOLDS:
+        reached = [first_below(run, threshold) for run in seeds]
+        result[f"epochs_to_{threshold}"] = reached
+        result[f"seconds_to_{threshold}"] = [
+            run["seconds"][epoch - 1] if epoch else None
+            for run, epoch in zip(seeds, reached, strict=True)
+        ]
+    return result
+
+
+def time_ratio(peer: dict, ours: dict, threshold: float) -> dict | None:
+    """Return a peer's time to a threshold over skdam's, seed by seed.
+
+    Where the peer never reaches it, its total time counts and the ratio is a lower
+    bound; None where skdam does not.
+    """
+    ratios, lower_bound = [], False
+    for seed in ours.keys() & peer.keys():
+        epoch = first_below(ours[seed], threshold)
+        if epoch is None:
+            return None
+        peer_epoch = first_below(peer[seed], threshold)
+        lower_bound |= peer_epoch is None
+        last = (peer_epoch or 0) - 1
+        ratios.append(peer[seed]["seconds"][last] / ours[seed]["seconds"][epoch - 1])
+    return {**spread(ratios), "is_lower_bound": lower_bound}
+
+
+if __name__ == "__main__":
+    main()

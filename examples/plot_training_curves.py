@@ -1,0 +1,49 @@
+"""
+===============================
+Training curves of three powers
+===============================
+
+The power n of the interaction vertex decides how sharply a memory responds to a sample
+that resembles it. Here three networks with n = 2, 3 and 20 learn scikit-learn's digits,
+and are scored on validation data after each epoch.
+"""
+
+import matplotlib.pyplot as plt
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import minmax_scale
+
+from skdam import DenseAssociativeMemoryClassifier
+
+X, y = load_digits(return_X_y=True)
+X = minmax_scale(X, (-1, 1))
+X_train, X_val, y_train, y_val = train_test_split(X, y, stratify=y, random_state=0)
+
+# %%
+# Train
+# -----
+# Validation data that is passed to ``fit`` is scored after each epoch. Each power has a
+# temperature of its own, which follows from the network and the data, and which
+# ``temperature_`` holds.
+
+networks = [
+    DenseAssociativeMemoryClassifier(power=power, max_iter=40, random_state=0).fit(
+        X_train, y_train, X_val=X_val, y_val=y_val
+    )
+    for power in (2, 3, 20)
+]
+
+# %%
+# Draw
+# ----
+
+fig, (loss_ax, score_ax) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+for network in networks:
+    epochs = range(1, network.n_iter_ + 1)
+    label = f"n = {network.power}, T = {network.temperature_:.0f}"
+    loss_ax.semilogy(epochs, network.loss_curve_, label=label)
+    score_ax.plot(epochs, network.validation_scores_, label=label)
+loss_ax.set(xlabel="epoch", ylabel="training loss")
+score_ax.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0.9, 1))
+score_ax.legend(loc="lower right")
+plt.show()

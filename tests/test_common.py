@@ -1,0 +1,24 @@
+"""scikit-learn's own suite of checks, with nothing excused."""
+
+import warnings
+
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skdam import DenseAssociativeMemoryClassifier
+
+
+@parametrize_with_checks(
+    [
+        DenseAssociativeMemoryClassifier(),
+        DenseAssociativeMemoryClassifier(formulation="energy"),
+        DenseAssociativeMemoryClassifier(power=2, n_memories=50, loss="log_loss"),
+        DenseAssociativeMemoryClassifier(power=5, n_memories=50, dtype="float64"),
+    ]
+)
+def test_check_estimator(estimator, check):
+    with warnings.catch_warnings():
+        # Some checks fit noise, or for a single epoch.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        check(estimator)
