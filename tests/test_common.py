@@ -2,7 +2,6 @@
 
 import warnings
 
-import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -14,7 +13,6 @@ from skdam import DenseAssociativeMemoryClassifier
         DenseAssociativeMemoryClassifier(),
         DenseAssociativeMemoryClassifier(formulation="energy"),
         DenseAssociativeMemoryClassifier(power=2, n_memories=50, loss="log_loss"),
-        DenseAssociativeMemoryClassifier(power=5, n_memories=50, dtype="float64"),
     ]
 )
 def test_check_estimator(estimator, check):
