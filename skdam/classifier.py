@@ -552,7 +552,7 @@ class DenseAssociativeMemoryClassifier(
                 self.loss_curve_.append(epoch.loss)
                 self._keep(state, kernel.formulation.temperature)
                 if validation is None:
-                    patience.improves(epoch.loss, tol * abs(patience.best))
+                    patience.improves(epoch.loss, tol * abs(epoch.loss))
                 else:
                     loss, score = _validate(
                         kernel, state, descent.objective, *validation
@@ -569,7 +569,6 @@ class DenseAssociativeMemoryClassifier(
                     patience.waited = 0
                 if stop or (may_stop and patience.is_over):
                     break
-            epochs.close()
         except KeyboardInterrupt:
             interrupted = True
             warnings.warn(
@@ -577,6 +576,8 @@ class DenseAssociativeMemoryClassifier(
                 "memories so far are kept.",
                 stacklevel=5,
             )
+        finally:
+            epochs.close()
         if best is not None and (self.early_stopping or interrupted):
             vars(self).update(best)
 
@@ -662,6 +663,11 @@ class DenseAssociativeMemoryClassifier(
     ) -> State:
         """Return the memories to start from, in arrays of their own."""
         if onward:
+            if len(self.memories_) != self.n_memories:
+                raise ValueError(
+                    f"n_memories={self.n_memories}, but training is to go on with the "
+                    f"{len(self.memories_)} memories of the previous call."
+                )
             if incremental and self._state is not None:
                 return deepcopy(self._state)
             return State.at_rest(

@@ -227,6 +227,8 @@ def test_warm_start_goes_on(digits):
         clf.fit(X_train, y_train + 1)
     with pytest.raises(ValueError, match="features"):
         clf.fit(X_train[:, :5], y_train)
+    with pytest.raises(ValueError, match="n_memories=61, but"):
+        clf.set_params(n_memories=61).fit(X_train, y_train)
 
 
 def test_partial_fit(digits):
