@@ -7,10 +7,10 @@ import pytest
 # Before SciPy is imported: scikit-learn's check of Array API input needs it.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
-from sklearn.datasets import load_digits  # noqa: E402
-from sklearn.model_selection import train_test_split  # noqa: E402
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
-from skdam.datasets import load_mnist  # noqa: E402
+from skdam.datasets import load_mnist
 
 
 @pytest.fixture(scope="session")
