@@ -61,7 +61,8 @@ def relative(result, expected, least=1e-300):
 def test_tiles_compute_the_formulation(
     energy, kind, dtype, tolerance, tile, monkeypatch
 ):
-    monkeypatch.setattr(tiles, "TILE_ELEMENTS", tile)
+    for kind_of_tiles in (tiles.Tiles, tiles.BinomialDifferenceTiles):
+        monkeypatch.setattr(kind_of_tiles, "elements", tile)
     x, connections, delta, log_weight = case(np.random.default_rng(0))
     formulation = kind(energy, 5.0)
     expected = formulation.scores(x.T, connections).T

@@ -72,10 +72,10 @@ from skdam.datasets import MNIST, load_mnist
 
 # Selected on 10 000 held-out training images, for 2000 memories.
 SKDAM = {
-    2: {"temperature": 34, "error_exponent": 3},
-    3: {"temperature": 60, "error_exponent": 10},
-    20: {"temperature": 290, "error_exponent": 30},
-    30: {"temperature": 370, "error_exponent": 30},
+    2: {"temperature": 32, "error_exponent": 3},
+    3: {"temperature": 79, "error_exponent": 10},
+    20: {"temperature": 350, "error_exponent": 5},
+    30: {"temperature": 447, "error_exponent": 3},
 }
 SKDAM_COMMON = {"learning_rate_init": 0.02, "momentum": 0.9, "init_std": 0.1}
 

@@ -80,6 +80,8 @@ def _is_steep(power: float, reach: float, dtype: np.dtype) -> bool:
 class Tiles:
     """Blocks of overlaps, worked through tile by tile."""
 
+    elements = TILE_ELEMENTS
+
     def __init__(self, formulation: Formulation):
         self.formulation = formulation
         self.energy: Energy = formulation.energy
@@ -89,7 +91,7 @@ class Tiles:
         """Return scores (n_classes, n_samples) and their log-scale per sample."""
         log_scale = self.row_scale(x, connections)
         total = np.zeros((connections.shape[1], x.shape[1]), x.dtype)
-        for rows in _tiles(x):
+        for rows in self._tiles(x):
             self.add_scores(x[rows], connections[rows], log_scale, total)
         return total, log_scale
 
@@ -108,7 +110,7 @@ class Tiles:
         d_connections = np.empty_like(connections)
         log_scale = np.zeros(len(x), x.dtype)
         weighted = delta * np.exp(log_weight)
-        for rows in _tiles(x):
+        for rows in self._tiles(x):
             d_connections[rows] = self.tile_gradient(
                 x[rows], connections[rows], delta, log_weight, weighted, log_scale[rows]
             )
@@ -116,6 +118,10 @@ class Tiles:
 
     def row_scale(self, x, connections):
         return None
+
+    def _tiles(self, x: np.ndarray) -> list[slice]:
+        step = max(1, self.elements // max(1, x.shape[1]))
+        return [slice(start, start + step) for start in range(0, len(x), step)]
 
 
 class FeedforwardTiles(Tiles):
@@ -230,6 +236,9 @@ class BinomialDifferenceTiles(DifferenceTiles):
     computed one by one; where they are many, the whole tile is, class by class.
     """
 
+    # The powers of a tile lie one below the other and need the room of several.
+    elements = TILE_ELEMENTS // 2
+
     def add_scores(self, x, connections, log_scale, total):
         near = self._near(x)
         if near is not None and len(near.index) > MAX_NEAR_SHARE * x.size:
@@ -237,10 +246,8 @@ class BinomialDifferenceTiles(DifferenceTiles):
             return
         n = int(self.energy.power)
         flips = (2 / self.temperature) * connections
-        powers = self._powers(x, n - 1)
-        total += sum(
-            (math.comb(n, k) * flips.T**k) @ powers[n - k] for k in range(1, n + 1)
-        )
+        weights = [math.comb(n, j) * flips ** (n - j) for j in range(n)]
+        total += np.concatenate(weights).T @ self._powers(x).reshape(-1, x.shape[1])
         if near is not None:
             rows, columns, overlaps, flipped = near.flipped(flips)
             at_rest = _raise(overlaps, n, self.energy.rectified).copy()
@@ -257,11 +264,11 @@ class BinomialDifferenceTiles(DifferenceTiles):
             )
         n = int(self.energy.power)
         flips = (2 / self.temperature) * connections
-        powers = self._powers(x, n - 1)
-        d_connections = sum(
-            (n * math.comb(n - 1, k)) * flips**k * (powers[n - 1 - k] @ weighted.T)
-            for k in range(n)
-        )
+        powers = self._powers(x)
+        # f(x + d) = sum_j weight_j x^j, and f(x + d) - f(x) is that without d^0.
+        weights = [n * math.comb(n - 1, j) * flips ** (n - 1 - j) for j in range(n)]
+        products = powers.reshape(-1, x.shape[1]) @ weighted.T
+        d_connections = np.sum(weights * products.reshape(n, *flips.shape), axis=0)
         if near is not None:
             rows, columns, overlaps, flipped = near.flipped(flips)
             near_gradient = _raise(overlaps, n - 1, self.energy.rectified)
@@ -271,12 +278,12 @@ class BinomialDifferenceTiles(DifferenceTiles):
             near_gradient += flipped.sum(axis=0)
             for alpha, terms in enumerate(flipped):
                 d_connections[:, alpha] += np.bincount(rows, terms, len(x))
-        # Where x is far from 0: sum_k n binom(n-1, k) x^(n-1-k) (d^k . delta), k >= 1.
         x[...] = 0
-        for k in range(1, n):
-            term = (n * math.comb(n - 1, k) * flips**k) @ weighted
-            term *= powers[n - 1 - k]
-            x += term
+        if n > 1:
+            terms = scratch(6, (n - 1, *x.shape), x.dtype)
+            np.matmul(np.stack(weights[:-1]), weighted, out=terms)
+            terms *= powers[:-1]
+            np.sum(terms, axis=0, out=x)
         if near is not None:
             x.reshape(-1)[near.index] = near_gradient
         return _share(d_connections, x, self.temperature)
@@ -285,17 +292,19 @@ class BinomialDifferenceTiles(DifferenceTiles):
         """Select the overlaps that a flip can bring across 0, if there are any."""
         if not self.energy.rectified:
             return None
-        return _Selection.of(x, np.abs(x) < 2 / self.temperature)
+        magnitude = np.abs(x, out=scratch(2, x.shape, x.dtype))
+        return _Selection.of(x, magnitude < 2 / self.temperature)
 
-    def _powers(self, x, highest):
-        """Return x^0 ... x^highest, where rectified of the far overlaps alone."""
-        if self.energy.rectified:
-            far = np.greater_equal(x, 2 / self.temperature)
-            powers = [far.astype(x.dtype), x * far]
-        else:
-            powers = [np.ones_like(x), x.copy()]
-        for _ in range(2, highest + 1):
-            powers.append(powers[-1] * powers[1])
+    def _powers(self, x):
+        """Return x^0 ... x^(n-1), where rectified of the far overlaps alone."""
+        powers = scratch(5, (int(self.energy.power), *x.shape), x.dtype)
+        for j, power in enumerate(powers):
+            if j == 0 and self.energy.rectified:
+                np.greater_equal(x, 2 / self.temperature, out=power)
+            elif j == 0:
+                power[...] = 1
+            else:
+                np.multiply(powers[j - 1], x, out=power)
         return powers
 
 
@@ -407,11 +416,6 @@ class _Selection:
         flipped = np.take(flips.T, self.rows, axis=1)
         flipped += self.overlaps
         return self.rows, self.columns, self.overlaps, flipped
-
-
-def _tiles(x: np.ndarray) -> list[slice]:
-    step = max(1, TILE_ELEMENTS // max(1, x.shape[1]))
-    return [slice(start, start + step) for start in range(0, len(x), step)]
 
 
 def _share(d_flipped: np.ndarray, d_overlaps: np.ndarray, temperature: float):
