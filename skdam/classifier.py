@@ -31,6 +31,7 @@ from .checks import (
 from .collapse import describe_collapse
 from .energies import get_energy
 from .formulations import EnergyDifference, Formulation, get_formulation
+from .kernels.minibatch import Minibatch
 from .kernels.numpy import NumpyKernel
 from .kernels.threads import thread_team
 from .objectives import Objective, get_objective
@@ -725,7 +726,9 @@ class DenseAssociativeMemoryClassifier(
         memories, connections = self.memories_, self.recognition_connections_
         parts = []
         for kernel, batch in self._chunks(X):
-            overlaps, scores = kernel.forward(batch, memories, connections)
+            overlaps, scores = kernel.forward(
+                Minibatch.of(batch), memories, connections
+            )
             if self.n_updates > 1:
                 scores = kernel.formulation.settle(
                     overlaps.T, connections, self.n_updates
@@ -834,7 +837,8 @@ def _validate(
     losses = np.empty(X.shape[0])
     hits = np.empty(X.shape[0])
     for rows in minibatches(X.shape[0], SAMPLES_PER_PREDICTION, None):
-        batch = rows_at(X, rows, kernel.formulation.temperature, state.memories.dtype)
+        temperature = kernel.formulation.temperature
+        batch = Minibatch.of(rows_at(X, rows, temperature, state.memories.dtype))
         _, scores = kernel.forward(batch, state.memories, state.connections)
         losses[rows] = objective.evaluate(scores, targets[codes[rows]]).loss
         hits[rows] = scores.argmax(axis=1) == codes[rows]

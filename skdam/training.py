@@ -21,6 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from .formulations import Formulation
+from .kernels.minibatch import Minibatch
 from .kernels.numpy import NumpyKernel
 from .kernels.threads import thread_team
 from .objectives import Objective
@@ -311,7 +312,8 @@ def _train_epoch(
     hits = np.zeros(n_classes)
     for rows in minibatches(X.shape[0], descent.batch_size, order):
         labels = codes[rows]
-        batch = rows_at(X, rows, kernel.formulation.temperature, state.memories.dtype)
+        temperature = kernel.formulation.temperature
+        batch = Minibatch.of(rows_at(X, rows, temperature, state.memories.dtype))
         overlaps, scores = kernel.forward(batch, state.memories, state.connections)
         losses, delta, log_scale = descent.objective.evaluate(scores, targets[labels])
         # A sample that no memory responds to has no gradient, whatever its error.

@@ -11,14 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..formulations import Formulation
+from .minibatch import Minibatch
 from .threads import Threads
-from .tiles import choose_tiles, scratch
+from .tiles import choose_tiles
 
 MEMORIES_PER_BLOCK = 512
 """Products of at least this many rows run within a few percent of the peak."""
-
-ROWS_PER_UPDATE = 64
-"""Memories moved at once: their gradient, velocity and position fit the cache."""
 
 
 class NumpyKernel:
@@ -44,21 +42,22 @@ class NumpyKernel:
         self.formulation = formulation
         self._overlaps = np.empty(0)
 
-    def forward(self, X: np.ndarray, memories: np.ndarray, connections: np.ndarray):
+    def forward(
+        self, batch: Minibatch, memories: np.ndarray, connections: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the overlaps (n_memories, n_samples) and scores of a minibatch.
 
-        ``X`` is in units of the temperature. The overlaps stay valid until the next
-        call.
+        The samples are in units of the temperature. The overlaps stay valid until the
+        next call.
         """
-        overlaps = self._overlap_buffer((len(memories), len(X)), memories.dtype)
+        shape = len(memories), len(batch.samples)
+        overlaps = self._overlap_buffer(shape, memories.dtype)
         offset = self.formulation.offset(connections)
         tiles = self._tiles(memories.dtype)
 
         def block(rows):
             x = overlaps[rows]
-            np.matmul(memories[rows], X.T, out=x)
-            if offset.any():
-                x += offset[rows, None]
+            batch.overlaps(memories[rows], offset[rows], out=x)
             with np.errstate(under="ignore"):
                 return tiles.scores(x, connections[rows])
 
@@ -67,7 +66,7 @@ class NumpyKernel:
 
     def descend(
         self,
-        X: np.ndarray,
+        batch: Minibatch,
         overlaps: np.ndarray,
         delta: np.ndarray,
         log_weight: np.ndarray,
@@ -80,8 +79,8 @@ class NumpyKernel:
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
-            Minibatch in units of the temperature.
+        batch : Minibatch
+            Samples in units of the temperature.
         overlaps : array of shape (n_memories, n_samples)
             What ``forward`` returned; it may be overwritten.
         delta : array of shape (n_samples, n_classes)
@@ -97,7 +96,8 @@ class NumpyKernel:
         """
         dtype = overlaps.dtype
         if samples is not None:
-            X, delta, log_weight = X[samples], delta[samples], log_weight[samples]
+            batch = batch.only(samples)
+            delta, log_weight = delta[samples], log_weight[samples]
         common = float(log_weight.max())
         delta = np.ascontiguousarray(delta.T, dtype)
         log_weight = (log_weight - common).astype(dtype)
@@ -114,21 +114,15 @@ class NumpyKernel:
                 d_connections, log_scale = tiles.gradient(
                     x, state.connections[rows], delta, log_weight
                 )
-            gradient = scratch(4, (len(x), X.shape[1]), dtype)
-            np.matmul(x, X, out=gradient)
-            log_scale = log_scale + common
-            for start in range(0, len(x), ROWS_PER_UPDATE):
-                some = slice(start, start + ROWS_PER_UPDATE)
-                here = slice(rows.start + start, min(rows.start + some.stop, rows.stop))
-                _move(
-                    state,
-                    here,
-                    gradient[some],
-                    d_connections[some],
-                    log_scale[some],
-                    learning_rate,
-                    momentum,
-                )
+            _move(
+                state,
+                rows,
+                batch.gradient(x),
+                d_connections,
+                log_scale + common,
+                learning_rate,
+                momentum,
+            )
 
         self.threads.map(block, self._blocks(len(state.memories)))
 

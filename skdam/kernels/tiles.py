@@ -34,6 +34,9 @@ TILE_ELEMENTS = 2**16
 MAX_BINOMIAL_POWER = 4
 MAX_DIRECT_POWER = 8
 
+NEAR_ELEMENTS = 2**18
+"""Overlaps among which those near 0 are singled out at once."""
+
 MAX_NEAR_SHARE = 0.2
 """Share of overlaps near 0 up to which they are worth singling out."""
 
@@ -80,8 +83,6 @@ def _is_steep(power: float, reach: float, dtype: np.dtype) -> bool:
 class Tiles:
     """Blocks of overlaps, worked through tile by tile."""
 
-    elements = TILE_ELEMENTS
-
     def __init__(self, formulation: Formulation):
         self.formulation = formulation
         self.energy: Energy = formulation.energy
@@ -91,7 +92,7 @@ class Tiles:
         """Return scores (n_classes, n_samples) and their log-scale per sample."""
         log_scale = self.row_scale(x, connections)
         total = np.zeros((connections.shape[1], x.shape[1]), x.dtype)
-        for rows in self._tiles(x):
+        for rows in _slices(x, TILE_ELEMENTS):
             self.add_scores(x[rows], connections[rows], log_scale, total)
         return total, log_scale
 
@@ -110,7 +111,7 @@ class Tiles:
         d_connections = np.empty_like(connections)
         log_scale = np.zeros(len(x), x.dtype)
         weighted = delta * np.exp(log_weight)
-        for rows in self._tiles(x):
+        for rows in _slices(x, TILE_ELEMENTS):
             d_connections[rows] = self.tile_gradient(
                 x[rows], connections[rows], delta, log_weight, weighted, log_scale[rows]
             )
@@ -118,10 +119,6 @@ class Tiles:
 
     def row_scale(self, x, connections):
         return None
-
-    def _tiles(self, x: np.ndarray) -> list[slice]:
-        step = max(1, self.elements // max(1, x.shape[1]))
-        return [slice(start, start + step) for start in range(0, len(x), step)]
 
 
 class FeedforwardTiles(Tiles):
@@ -233,67 +230,88 @@ class BinomialDifferenceTiles(DifferenceTiles):
 
     For the rectified polynomial this holds where both arguments are positive, which is
     certain for x >= 2 / T; below -2 / T both vanish. The few overlaps in between are
-    computed one by one; where they are many, the whole tile is, class by class.
+    computed one by one; where they are many, all are, class by class.
     """
 
-    # The powers of a tile lie one below the other and need the room of several.
-    elements = TILE_ELEMENTS // 2
+    def scores(self, x, connections):
+        total = np.zeros((connections.shape[1], x.shape[1]), x.dtype)
+        for rows in _slices(x, NEAR_ELEMENTS):
+            some, flips = x[rows], (2 / self.temperature) * connections[rows]
+            near = self._near(some)
+            if len(near) > MAX_NEAR_SHARE * some.size:
+                total += super().scores(some, connections[rows])[0]
+                continue
+            for tile in _slices(some, TILE_ELEMENTS // 2):
+                self._add_far_scores(some[tile], flips[tile], total)
+            if len(near):
+                self._add_near_scores(some, flips, near, total)
+        return total, None
 
-    def add_scores(self, x, connections, log_scale, total):
-        near = self._near(x)
-        if near is not None and len(near.index) > MAX_NEAR_SHARE * x.size:
-            super().add_scores(x, connections, log_scale, total)
-            return
+    def gradient(self, x, connections, delta, log_weight):
+        weighted = delta * np.exp(log_weight)
+        d_connections = np.empty_like(connections)
+        for rows in _slices(x, NEAR_ELEMENTS):
+            some, flips = x[rows], (2 / self.temperature) * connections[rows]
+            near = self._near(some)
+            if len(near) > MAX_NEAR_SHARE * some.size:
+                d_connections[rows], _ = super().gradient(
+                    some, connections[rows], delta, log_weight
+                )
+                continue
+            d_flips = np.zeros_like(flips)
+            d_near = self._near_gradient(some, flips, near, weighted, d_flips)
+            for tile in _slices(some, TILE_ELEMENTS // 2):
+                d_flips[tile] += self._far_gradient(some[tile], flips[tile], weighted)
+            some.reshape(-1)[near] = d_near
+            d_connections[rows] = _share(d_flips, some, self.temperature)
+        return d_connections, np.zeros(len(x), x.dtype)
+
+    def _near(self, x):
+        """Return the places of the overlaps that a flip can bring across 0."""
+        if not self.energy.rectified:
+            return np.empty(0, np.intp)
+        magnitude = np.abs(x, out=scratch(2, x.shape, x.dtype))
+        return np.flatnonzero(magnitude < 2 / self.temperature)
+
+    def _add_far_scores(self, x, flips, total):
         n = int(self.energy.power)
-        flips = (2 / self.temperature) * connections
         weights = [math.comb(n, j) * flips ** (n - j) for j in range(n)]
         total += np.concatenate(weights).T @ self._powers(x).reshape(-1, x.shape[1])
-        if near is not None:
-            rows, columns, overlaps, flipped = near.flipped(flips)
-            at_rest = _raise(overlaps, n, self.energy.rectified).copy()
-            rise = _raise(flipped, n, self.energy.rectified)
-            rise -= at_rest
-            for alpha, terms in enumerate(rise):
-                total[alpha] += np.bincount(columns, terms, x.shape[1])
 
-    def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
-        near = self._near(x)
-        if near is not None and len(near.index) > MAX_NEAR_SHARE * x.size:
-            return super().tile_gradient(
-                x, connections, delta, log_weight, weighted, log_scale
-            )
+    def _far_gradient(self, x, flips, weighted):
         n = int(self.energy.power)
-        flips = (2 / self.temperature) * connections
         powers = self._powers(x)
         # f(x + d) = sum_j weight_j x^j, and f(x + d) - f(x) is that without d^0.
         weights = [n * math.comb(n - 1, j) * flips ** (n - 1 - j) for j in range(n)]
         products = powers.reshape(-1, x.shape[1]) @ weighted.T
-        d_connections = np.sum(weights * products.reshape(n, *flips.shape), axis=0)
-        if near is not None:
-            rows, columns, overlaps, flipped = near.flipped(flips)
-            near_gradient = _raise(overlaps, n - 1, self.energy.rectified)
-            near_gradient = near_gradient * (-n * weighted.sum(axis=0))[columns]
-            flipped = _raise(flipped, n - 1, self.energy.rectified)
-            flipped *= n * weighted[:, columns]
-            near_gradient += flipped.sum(axis=0)
-            for alpha, terms in enumerate(flipped):
-                d_connections[:, alpha] += np.bincount(rows, terms, len(x))
-        x[...] = 0
-        if n > 1:
+        if n == 1:
+            x[...] = 0
+        else:
             terms = scratch(6, (n - 1, *x.shape), x.dtype)
             np.matmul(np.stack(weights[:-1]), weighted, out=terms)
             terms *= powers[:-1]
             np.sum(terms, axis=0, out=x)
-        if near is not None:
-            x.reshape(-1)[near.index] = near_gradient
-        return _share(d_connections, x, self.temperature)
+        return np.sum(weights * products.reshape(n, *flips.shape), axis=0)
 
-    def _near(self, x):
-        """Select the overlaps that a flip can bring across 0, if there are any."""
-        if not self.energy.rectified:
-            return None
-        magnitude = np.abs(x, out=scratch(2, x.shape, x.dtype))
-        return _Selection.of(x, magnitude < 2 / self.temperature)
+    def _add_near_scores(self, x, flips, near, total):
+        n = int(self.energy.power)
+        _, columns, overlaps, flipped = _flip(x, flips, near)
+        at_rest = _raise(overlaps, n, self.energy.rectified).copy()
+        rise = _raise(flipped, n, self.energy.rectified)
+        rise -= at_rest
+        _add_by_column(rise, columns, total)
+
+    def _near_gradient(self, x, flips, near, weighted, d_flips):
+        """Return dC/dx of the near overlaps, and add to ``d_flips``."""
+        n = int(self.energy.power)
+        rows, columns, overlaps, flipped = _flip(x, flips, near)
+        d_near = _raise(overlaps, n - 1, self.energy.rectified)
+        d_near = d_near * (-n * weighted.sum(axis=0))[columns]
+        flipped = _raise(flipped, n - 1, self.energy.rectified)
+        flipped *= n * weighted[:, columns]
+        d_near += flipped.sum(axis=0)
+        _add_by_row(flipped, rows, d_flips)
+        return d_near
 
     def _powers(self, x):
         """Return x^0 ... x^(n-1), where rectified of the far overlaps alone."""
@@ -325,17 +343,14 @@ class SteepDifferenceTiles(Tiles):
         flips = (2 / self.temperature) * connections
         lifted = self._lifted(x, flips)
         lifted *= shrink
-        near = _Selection.of(x, lifted > self._threshold(x.dtype, n))
-        if near is None:
-            return
-        rows, columns, overlaps, flipped = near.flipped(flips)
+        visible = np.flatnonzero(lifted > self._threshold(x.dtype, n))
+        _, columns, overlaps, flipped = _flip(x, flips, visible)
         shrink = shrink[columns]
         at_rest = _raise(overlaps * shrink, n, self.energy.rectified).copy()
         flipped *= shrink
         rise = _raise(flipped, n, self.energy.rectified)
         rise -= at_rest
-        for alpha, terms in enumerate(rise):
-            total[alpha] += np.bincount(columns, terms, x.shape[1])
+        _add_by_column(rise, columns, total)
 
     def tile_gradient(self, x, connections, delta, log_weight, weighted, log_scale):
         n = self.energy.power
@@ -346,26 +361,22 @@ class SteepDifferenceTiles(Tiles):
         peak, log_peak = _peaks(lifted, self.energy, axis=1)
         log_scale[:] = (n - 1) * log_peak
         threshold = self._threshold(x.dtype, n - 1) * peak[:, None]
-        near = _Selection.of(x, lifted > threshold)
-        d_connections = np.zeros_like(connections)
-        if near is None:
-            x[...] = 0
-            return d_connections
-        rows, columns, overlaps, flipped = near.flipped(flips)
+        visible = np.flatnonzero(lifted > threshold)
+        rows, columns, overlaps, flipped = _flip(x, flips, visible)
         overlaps *= stretch[columns]
         overlaps /= peak[rows]
-        near_gradient = _raise(overlaps, n - 1, self.energy.rectified)
-        near_gradient = near_gradient * (-n * delta.sum(axis=0))[columns]
+        d_visible = _raise(overlaps, n - 1, self.energy.rectified)
+        d_visible = d_visible * (-n * delta.sum(axis=0))[columns]
         flipped *= stretch[columns]
         flipped /= peak[rows]
         flipped = _raise(flipped, n - 1, self.energy.rectified)
         flipped *= n * delta[:, columns]
-        near_gradient += flipped.sum(axis=0)
-        for alpha, terms in enumerate(flipped):
-            d_connections[:, alpha] = np.bincount(rows, terms, len(x))
+        d_visible += flipped.sum(axis=0)
+        d_flips = np.zeros_like(connections)
+        _add_by_row(flipped, rows, d_flips)
         x[...] = 0
-        x.reshape(-1)[near.index] = near_gradient
-        return _share(d_connections, x, self.temperature)
+        x.reshape(-1)[visible] = d_visible
+        return _share(d_flips, x, self.temperature)
 
     def _lifted(self, x, flips):
         """Return the largest argument of F for each overlap, flipped or at rest."""
@@ -399,23 +410,32 @@ class ExponentialDifferenceTiles(Tiles):
         return _share(d_connections, x, self.temperature)
 
 
-class _Selection:
-    """Some elements of a tile, with their places and what a flip makes of them."""
+def _slices(x: np.ndarray, n_elements: int) -> list[slice]:
+    """Cut x into groups of whole rows with about as many elements each."""
+    step = max(1, n_elements // max(1, x.shape[1]))
+    return [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)]
 
-    def __init__(self, x: np.ndarray, index: np.ndarray):
-        self.index = index
-        self.rows, self.columns = np.divmod(index, x.shape[1])
-        self.overlaps = x.reshape(-1)[index]
 
-    @classmethod
-    def of(cls, x: np.ndarray, mask: np.ndarray) -> _Selection | None:
-        index = np.flatnonzero(mask)
-        return cls(x, index) if len(index) else None
+def _flip(x: np.ndarray, flips: np.ndarray, places: np.ndarray) -> tuple:
+    """Return rows and columns of some places of x, x there, and x with each flip."""
+    rows = places // x.shape[1]
+    columns = places - rows * x.shape[1]
+    overlaps = x.reshape(-1)[places]
+    flipped = np.take(flips.T, rows, axis=1)
+    flipped += overlaps
+    return rows, columns, overlaps, flipped
 
-    def flipped(self, flips: np.ndarray) -> tuple:
-        flipped = np.take(flips.T, self.rows, axis=1)
-        flipped += self.overlaps
-        return self.rows, self.columns, self.overlaps, flipped
+
+def _add_by_column(terms: np.ndarray, columns: np.ndarray, total: np.ndarray) -> None:
+    for alpha, some in enumerate(terms):
+        total[alpha] += np.bincount(columns, some, total.shape[1])
+
+
+def _add_by_row(terms: np.ndarray, rows: np.ndarray, total: np.ndarray) -> None:
+    """Add terms to the rows of ``total``; ``rows`` is in ascending order."""
+    present, starts = np.unique(rows, return_index=True)
+    if len(present):
+        total[present] += np.add.reduceat(terms, starts, axis=1).T
 
 
 def _share(d_flipped: np.ndarray, d_overlaps: np.ndarray, temperature: float):
