@@ -203,7 +203,7 @@ class DenseAssociativeMemoryClassifier(
     n_features_in_ : int
         Number of features seen during fit.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where X had such that are all strings.
 
     n_iter_ : int
@@ -384,8 +384,8 @@ class DenseAssociativeMemoryClassifier(
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, not negative.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
-            Validation data, scored after each epoch; with ``early_stopping`` in place
-            of a share of X.
+            Validation data, scored after each epoch. With ``early_stopping`` they take
+            the place of a share of X; without, all of ``max_iter`` epochs are run.
         y_val : array-like of shape (n_val,), default=None
             Labels of the validation data.
 

@@ -15,8 +15,9 @@ def preset(name: str, *, power: int = 3) -> dict[str, Any]:
     name : {"krotov-hopfield-2016"}
         "krotov-hopfield-2016": training on MNIST as in the paper's appendix, from its
         start N(-0.3, 0.3) with K = 2000 memories, minibatches of 1000 and 3000 epochs
-        of an exponentially falling learning rate. The paper gives ranges for momentum,
-        learning rate and temperatures; the values here lie within them.
+        of an exponentially falling learning rate. The paper gives ranges for momentum
+        and learning rate; the values here lie within them. The final temperature is
+        left to ``temperature="auto"``.
     power : int, default=3
         Power n of the interaction vertex. Powers above 3 start at a high temperature,
         lowered over the first 200 epochs, and take a larger error exponent.

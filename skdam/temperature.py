@@ -96,7 +96,7 @@ def auto_temperature(
     >>> from skdam.energies import RectifiedPolynomial
     >>> from skdam.temperature import auto_temperature
     >>> round(auto_temperature(RectifiedPolynomial(3), 2000, 26.9, 741.0, 10))
-    80
+    78
     """
     spread = SPREAD * length
     if spread == 0:

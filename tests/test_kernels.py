@@ -172,7 +172,8 @@ def test_memory_is_bounded_by_batch_times_memories():
         assert peak < 4 * (K * b + 12 * tiles.TILE_ELEMENTS)
 
 
-def test_blas_limit_is_restored_whatever_the_order(monkeypatch):
+@pytest.mark.parametrize("first_to_leave", ["main thread", "other thread"])
+def test_blas_limit_is_restored_whatever_the_order(first_to_leave, monkeypatch):
     def blas():
         return [
             library["num_threads"]
@@ -182,22 +183,34 @@ def test_blas_limit_is_restored_whatever_the_order(monkeypatch):
 
     before = blas()
     monkeypatch.setattr("skdam.kernels.threads._blas_threads", lambda: 2)
-    entered, leave = threading.Barrier(2), threading.Event()
+    entered, leave = threading.Event(), threading.Event()
+    limits = []
 
     def other_fit():
         with thread_team(1e9):
-            entered.wait()
-            leave.wait()
+            entered.set()
+            leave.wait(timeout=60)
+        limits.append(blas())
 
-    thread = threading.Thread(target=other_fit)
-    thread.start()
-    with thread_team(1e9):
-        entered.wait()
-        assert set(blas()) == {1}
-    assert set(blas()) == {1}
-    leave.set()
+    thread = threading.Thread(target=other_fit, daemon=True)
+    try:
+        with thread_team(1e9):
+            thread.start()
+            entered.wait(timeout=60)
+            if first_to_leave == "other thread":
+                leave.set()
+                thread.join()
+            limits.append(blas())
+    finally:
+        leave.set()
     thread.join()
+    assert all(set(some) == {1} for some in limits[:-1])
     assert blas() == before
+
+
+def test_small_work_has_no_team():
+    with thread_team(1e6) as threads:
+        assert threads.executor is None
 
 
 def test_team_follows_the_limit_on_blas():

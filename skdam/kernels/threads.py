@@ -18,6 +18,12 @@ from threadpoolctl import ThreadpoolController
 
 __all__ = ["Threads", "thread_team"]
 
+WORTH_A_LIMIT = 2**16
+"""Multiplications above which BLAS's own threads wait longer than they work."""
+
+WORTH_A_THREAD = 2**22
+"""Multiplications above which a team of threads pays."""
+
 
 class Threads:
     """A team of ``count`` threads; a team of one works in the calling thread."""
@@ -43,21 +49,26 @@ class Threads:
 
 @contextmanager
 def thread_team(work: float) -> Iterator[Threads]:
-    """Provide threads for tasks of ``work`` multiplications each.
+    """Provide threads for tasks of ``work`` multiplications in all.
 
     The team is as large as BLAS's own, so it follows ``OMP_NUM_THREADS``,
     ``threadpoolctl.threadpool_limits`` and joblib's share for a worker process. Small
-    work is not worth a thread, and BLAS is left as it is.
+    work is done in the calling thread; what is smaller still leaves BLAS alone.
     """
-    count = _blas_threads() if work > 2**22 else 1
-    if count == 1:
+    available = _blas_threads()
+    if available == 1 or work <= WORTH_A_LIMIT:
         yield Threads()
-        return
-    with (
-        _single_threaded_blas(),
-        ThreadPoolExecutor(count, thread_name_prefix="skdam") as executor,
-    ):
-        yield Threads(executor, count)
+    elif work <= WORTH_A_THREAD:
+        with _single_threaded_blas():
+            yield Threads()
+    else:
+        with (
+            _single_threaded_blas(),
+            ThreadPoolExecutor(
+                available, "skdam", initializer=_limit_blas_of_this_thread
+            ) as executor,
+        ):
+            yield Threads(executor, available)
 
 
 @cache
@@ -69,9 +80,15 @@ def _blas_threads() -> int:
     return min((library["num_threads"] for library in _controller().info()), default=1)
 
 
-_limit_lock = threading.Lock()
-_limit_users = 0
-_limiter: Any = None
+def _limit_blas_of_this_thread() -> None:
+    """Limit those BLAS libraries that keep a number of threads for each caller."""
+    _controller().limit(limits=1)
+
+
+_users_lock = threading.Lock()
+_users = 0
+_last_user_left = threading.Event()
+_keeper: threading.Thread | None = None
 
 
 @contextmanager
@@ -79,18 +96,29 @@ def _single_threaded_blas() -> Iterator[None]:
     """Limit BLAS to one thread until the last concurrent user is done.
 
     The limit is one for the whole process: two fits that each restored what they had
-    found could leave it in place for ever.
+    found could leave it in place for ever. And it has to be lifted by the thread that
+    set it, which therefore is a thread of its own.
     """
-    global _limit_users, _limiter
-    with _limit_lock:
-        if _limit_users == 0:
-            _limiter = _controller().limit(limits=1)
-        _limit_users += 1
+    global _users, _keeper
+    with _users_lock:
+        if _users == 0:
+            limited = threading.Event()
+            _last_user_left.clear()
+            _keeper = threading.Thread(target=_keep_limit, args=[limited], daemon=True)
+            _keeper.start()
+            limited.wait()
+        _users += 1
     try:
         yield
     finally:
-        with _limit_lock:
-            _limit_users -= 1
-            if _limit_users == 0:
-                _limiter.restore_original_limits()
-                _limiter = None
+        with _users_lock:
+            _users -= 1
+            if _users == 0:
+                _last_user_left.set()
+                _keeper.join()
+
+
+def _keep_limit(limited: threading.Event) -> None:
+    with _controller().limit(limits=1):
+        limited.set()
+        _last_user_left.wait()
