@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
@@ -15,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.extmath import row_norms
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -52,7 +54,7 @@ __all__ = ["DenseAssociativeMemoryClassifier"]
 SMALL_STEP = 2**22
 """Multiplications in a step below which double precision costs nothing."""
 
-SAMPLES_PER_PREDICTION = 1000
+SAMPLES_PER_PREDICTION = 2000
 """Samples whose overlaps are held at once while predicting."""
 
 
@@ -717,8 +719,9 @@ class DenseAssociativeMemoryClassifier(
             kernel = NumpyKernel(formulation, 0, threads)
             for rows in minibatches(X.shape[0], SAMPLES_PER_PREDICTION, None):
                 batch = rows_at(X, rows, self.temperature_, memories.dtype)
-                reach = np.abs(batch).sum(axis=1).max() * self.temperature_
-                kernel.reach = float(reach) + 2 * len(self.classes_)
+                # sum_i |v_i| is at most N^(1/2) times the Euclidean length.
+                reach = math.sqrt(batch.shape[1]) * row_norms(batch).max()
+                kernel.reach = reach * self.temperature_ + 2 * len(self.classes_)
                 yield kernel, batch
 
     def _scores(self, X) -> np.ndarray:
