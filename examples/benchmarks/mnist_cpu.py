@@ -44,9 +44,18 @@ and the measured peak; skipped samples count as if they had been computed.
 
 What was found
 --------------
-Both formulations take one large product forward and one backward in a step, whatever
-the number of classes; the tiled step takes C + 1 of either. The figures are in the
-JSON.
+- A product split into blocks of some 500 memories, one BLAS thread each, runs within a
+  few percent of one that BLAS splits itself, and what is done to each block element by
+  element then runs in parallel. The tiled step takes C + 1 large products for one.
+- Beside the products, not bytes but hand-overs of the interpreter's lock cost most:
+  moving a whole block at once took a third of the time of 64 memories at a time. Fresh
+  temporaries cost a page fault for each 4 kB, more than the arithmetic on them.
+- A fifth of the pixels is the same in all images of a minibatch of 1000; leaving those
+  out brings the step to 85 % of the peak that counts them.
+- Following every gradient costs little more at first, and late in training a sixth of
+  the step: that is when most samples have none to speak of.
+- PyTorch's optimiser reaches a given error in fewer epochs than the paper's rule,
+  which more than makes up for its slower epochs; the error at the end is the same.
 """
 
 from __future__ import annotations
