@@ -15,6 +15,19 @@ def polynomial(n):
     return lambda x: x**n
 
 
+class Quartic:
+    """An energy that the package does not know."""
+
+    def value(self, x):
+        return x**4
+
+    def activation(self, x):
+        return 4 * x**3
+
+    def slope(self, x):
+        return 12 * x**2
+
+
 def update(F, T, visible, recognition, v):
     """Return the argument of tanh for each classification unit, all starting at -1.
 

@@ -6,6 +6,7 @@ import threading
 import time
 import warnings
 
+import literal
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -396,18 +397,8 @@ def test_more_updates(digits):
 
 
 def test_an_energy_of_ones_own(digits):
-    class Quartic:
-        def value(self, x):
-            return x**4
-
-        def activation(self, x):
-            return 4 * x**3
-
-        def slope(self, x):
-            return 12 * x**2
-
     X, _, y, _ = digits
-    own = small(energy=Quartic(), temperature=15.0).fit(X, y)
+    own = small(energy=literal.Quartic(), temperature=15.0).fit(X, y)
     named = small(energy="polynomial", power=4, temperature=15.0).fit(X, y)
     assert_allclose(own.memories_, named.memories_, atol=1e-6)
     same = small(energy=LogCosh()).fit(X, y)

@@ -1,3 +1,4 @@
+import literal
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -70,17 +71,7 @@ def test_one_universality_class():
 
 
 def test_get_energy_takes_an_object():
-    class Quartic:
-        def value(self, x):
-            return x**4
-
-        def activation(self, x):
-            return 4 * x**3
-
-        def slope(self, x):
-            return 12 * x**2
-
-    quartic = Quartic()
+    quartic = literal.Quartic()
     assert isinstance(quartic, Energy)
     assert get_energy(quartic) is quartic
 

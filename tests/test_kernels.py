@@ -1,6 +1,7 @@
 import threading
 import tracemalloc
 
+import literal
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -29,19 +30,6 @@ ENERGIES = [
 ]
 
 
-class Quartic:
-    """An energy that the kernels do not know."""
-
-    def value(self, x):
-        return x**4
-
-    def activation(self, x):
-        return 4 * x**3
-
-    def slope(self, x):
-        return 12 * x**2
-
-
 def case(rng, K=37, b=23, n_classes=4, spread=1.0):
     x = rng.normal(0, spread, (K, b))
     connections = rng.uniform(-1, 1, (K, n_classes))
@@ -57,7 +45,7 @@ def relative(result, expected, least=1e-300):
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-4)])
 @pytest.mark.parametrize("kind", [Feedforward, EnergyDifference])
-@pytest.mark.parametrize("energy", [*ENERGIES, Quartic()], ids=repr)
+@pytest.mark.parametrize("energy", [*ENERGIES, literal.Quartic()], ids=repr)
 @pytest.mark.parametrize("tile", [16, 100, 2**16])
 def test_tiles_compute_the_formulation(
     energy, kind, dtype, tolerance, tile, monkeypatch
