@@ -48,8 +48,8 @@ What was found
   few percent of one that BLAS splits itself, and what is done to each block element by
   element then runs in parallel. The tiled step takes C + 1 large products for one.
 - Beside the products, not bytes but hand-overs of the interpreter's lock cost most:
-  moving a whole block at once took a third of the time of 64 memories at a time. Fresh
-  temporaries cost a page fault for each 4 kB, more than the arithmetic on them.
+  a whole block is moved at once, not in pieces for the cache. Fresh temporaries cost a
+  page fault for each 4 kB, more than the arithmetic on them.
 - A fifth of the pixels is the same in all images of a minibatch of 1000; leaving those
   out brings the step to 85 % of the peak that counts them.
 - Following every gradient costs little more at first, and late in training a sixth of

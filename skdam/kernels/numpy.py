@@ -197,7 +197,7 @@ def _sum_scaled(parts: list[tuple]) -> np.ndarray:
     distinguishes.
     """
     if parts[0][1] is None:
-        return sum(s for s, _ in parts[1:]) + parts[0][0] if parts[1:] else parts[0][0]
+        return sum(s for s, _ in parts)
     common = np.max([log_scale for _, log_scale in parts], axis=0)
     total = sum(s * np.exp(log_scale - common) for s, log_scale in parts)
     room = 0.6 * np.log(np.finfo(total.dtype).max)

@@ -84,7 +84,6 @@ class Tiles:
     """Blocks of overlaps, worked through tile by tile."""
 
     def __init__(self, formulation: Formulation):
-        self.formulation = formulation
         self.energy: Energy = formulation.energy
         self.temperature = float(formulation.temperature)
 
