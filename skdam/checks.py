@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
 from scipy import sparse
 from sklearn.utils import (
     assert_all_finite,
@@ -17,14 +18,17 @@ from sklearn.utils import (
 )
 from sklearn.utils.validation import _check_sample_weight
 
+from .devices import Place, to_numpy
+
 __all__ = [
     "check_class_weight",
     "check_classes",
     "check_memories_init",
     "check_validation_data",
     "check_weights",
+    "decode",
     "encode",
-    "place",
+    "in_type",
     "restored_on_error",
 ]
 
@@ -38,6 +42,14 @@ def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
             f"{classes.tolist()}."
         )
     return np.searchsorted(classes, y)
+
+
+def decode(codes: Any, classes: np.ndarray) -> Any:
+    """Return the label of each class number: where the numbers live, if it can."""
+    if is_numpy_array(codes) or classes.dtype.kind not in "biuf":
+        return classes[to_numpy(codes)]
+    place = Place.of_array(codes)
+    return place.xp.take(place.put(classes), codes)
 
 
 def check_classes(
@@ -57,7 +69,7 @@ def check_classes(
         Whether y may lack some of the classes.
     """
     if classes is not None:
-        classes = np.unique(column_or_1d(classes))
+        classes = np.unique(column_or_1d(np.asarray(to_numpy(classes))))
     if known is not None:
         if classes is not None and not np.array_equal(known, classes):
             raise ValueError(
@@ -93,7 +105,6 @@ def check_class_weight(class_weight: Any, classes: np.ndarray) -> None:
 def check_weights(
     sample_weight: Any,
     class_weight: Any,
-    X: Any,
     y: np.ndarray,
     classes: np.ndarray,
     codes: np.ndarray,
@@ -102,7 +113,7 @@ def check_weights(
     weights = None
     if sample_weight is not None:
         weights = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            sample_weight, codes, dtype=np.float64, ensure_non_negative=True
         )
     if class_weight is not None:
         check_class_weight(class_weight, classes)
@@ -119,22 +130,28 @@ def check_weights(
 
 
 def check_validation_data(
-    X_val: Any, y_val: Any, n_features: int, classes: np.ndarray
+    X_val: Any, y_val: Any, n_features: int, classes: np.ndarray, place: Place
 ) -> tuple[Any, np.ndarray]:
     """Return X_val, and the number of the class of each label in y_val."""
+    if Place.of(X_val) != place:
+        raise ValueError(
+            f"X_val must live where X does, on {place.device} in {place.xp.__name__}."
+        )
     X_val = check_array(X_val, accept_sparse="csr", dtype="numeric", input_name="X_val")
     if X_val.shape[1] != n_features:
         raise ValueError(
             f"X_val has {X_val.shape[1]} features, but X has {n_features}."
         )
-    y_val = column_or_1d(y_val, warn=True)
+    y_val = column_or_1d(to_numpy(y_val), warn=True)
     check_consistent_length(X_val, y_val)
     return X_val, encode(y_val, classes, "y_val")
 
 
 def check_memories_init(memories_init: Any, shape: tuple[int, int]) -> np.ndarray:
     """Return the memories to start from, features before classes."""
-    memories = check_array(memories_init, dtype=np.float64, input_name="memories_init")
+    memories = check_array(
+        to_numpy(memories_init), dtype=np.float64, input_name="memories_init"
+    )
     if memories.shape != shape:
         raise ValueError(
             f"memories_init has shape {memories.shape}, but (n_memories, n_features + "
@@ -146,18 +163,20 @@ def check_memories_init(memories_init: Any, shape: tuple[int, int]) -> np.ndarra
     return memories
 
 
-def place(X: Any, dtype: np.dtype, name: str) -> Any:
+def in_type(X: Any, dtype: Any, name: str) -> Any:
     """Return X in the type and order in which minibatches are taken from it."""
     with np.errstate(over="ignore"):
-        placed = X.astype(dtype, copy=False)
-    if sparse.issparse(placed):
-        values = placed.data
-    else:
-        values = placed = np.ascontiguousarray(placed)
-    if placed is not X:
+        if sparse.issparse(X):
+            typed = X.astype(dtype, copy=False)
+            values = typed.data
+        elif is_numpy_array(X):
+            typed = values = np.ascontiguousarray(X, dtype)
+        else:
+            typed = values = array_namespace(X).astype(X, dtype, copy=False)
+    if typed is not X:
         # A number may be finite in double precision and not in single.
         assert_all_finite(values, input_name=name)
-    return placed
+    return typed
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
@@ -10,13 +9,12 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+from array_api_compat import array_namespace
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.extmath import row_norms
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -26,17 +24,23 @@ from .checks import (
     check_memories_init,
     check_validation_data,
     check_weights,
+    decode,
     encode,
-    place,
+    in_type,
     restored_on_error,
 )
 from .collapse import describe_collapse
+from .devices import Place, check_same_place, take, to_numpy
 from .energies import get_energy
 from .formulations import EnergyDifference, Formulation, get_formulation
-from .kernels.minibatch import Minibatch
-from .kernels.numpy import NumpyKernel
-from .kernels.threads import thread_team
-from .objectives import Objective, get_objective
+from .kernels import kernel_for
+from .objectives import get_objective, log_softmax
+from .prediction import (
+    SAMPLES_AT_ONCE,
+    energies,
+    mean_loss_and_accuracy,
+    scores_by_batch,
+)
 from .temperature import SampleSizes, auto_temperature, sample_sizes
 from .training import (
     Descent,
@@ -44,8 +48,6 @@ from .training import (
     Patience,
     State,
     TemperatureRamp,
-    minibatches,
-    rows_at,
     train,
 )
 
@@ -53,9 +55,6 @@ __all__ = ["DenseAssociativeMemoryClassifier"]
 
 SMALL_STEP = 2**22
 """Multiplications in a step below which double precision costs nothing."""
-
-SAMPLES_PER_PREDICTION = 2000
-"""Samples whose overlaps are held at once while predicting."""
 
 
 class DenseAssociativeMemoryClassifier(
@@ -457,14 +456,21 @@ class DenseAssociativeMemoryClassifier(
         X, y = validate_data(
             self, X, y, accept_sparse="csr", dtype="numeric", reset=not onward
         )
+        place = Place.of(X)
+        if onward:
+            method = "partial_fit" if incremental else "fit"
+            check_same_place(X, self.memories_, f"{type(self).__name__}.{method}")
+        y = to_numpy(y)
         check_classification_targets(y)
         known = self.classes_ if onward else None
         classes = check_classes(y, classes, known, incremental)
         codes = encode(y, classes)
-        weights = check_weights(sample_weight, self.class_weight, X, y, classes, codes)
+        weights = check_weights(
+            to_numpy(sample_weight), self.class_weight, y, classes, codes
+        )
         if weights is not None and not (weights > 0).all():
             used = np.flatnonzero(weights > 0)
-            X, codes, weights = X[used], codes[used], weights[used]
+            X, codes, weights = take(X, used), codes[used], weights[used]
         if not incremental and (codes == codes[0]).all():
             raise ValueError(
                 "y must hold at least two classes with positive weight, but holds only "
@@ -474,7 +480,7 @@ class DenseAssociativeMemoryClassifier(
         validation = None
         if X_val is not None:
             X_val, codes_val = check_validation_data(
-                X_val, y_val, self.n_features_in_, classes
+                X_val, y_val, self.n_features_in_, classes, place
             )
             validation = X_val, codes_val, None
         elif self.early_stopping:
@@ -484,18 +490,20 @@ class DenseAssociativeMemoryClassifier(
                 stratify=codes,
                 random_state=rng,
             )
-            validation = X[held_out], codes[held_out], None
+            validation = take(X, held_out), codes[held_out], None
             if weights is not None:
-                validation = X[held_out], codes[held_out], weights[held_out]
+                validation = *validation[:2], weights[held_out]
                 weights = weights[kept]
-            X, codes = X[kept], codes[kept]
+            X, codes = take(X, kept), codes[kept]
 
         batch_size = self._batch_size(X.shape[0])
-        state = self._start(X, len(classes), batch_size, rng, onward, incremental)
+        state = self._start(
+            X.shape[1], len(classes), batch_size, place, rng, onward, incremental
+        )
         dtype = state.memories.dtype
-        X = place(X, dtype, "X")
+        X = in_type(X, dtype, "X")
         if validation is not None:
-            validation = (place(validation[0], dtype, "X_val"), *validation[1:])
+            validation = (in_type(validation[0], dtype, "X_val"), *validation[1:])
         sizes = sample_sizes(X)
         temperature = self.temperature
         if temperature == "auto" and fresh:
@@ -513,8 +521,8 @@ class DenseAssociativeMemoryClassifier(
         epochs = train(
             state,
             X,
-            codes,
-            weights,
+            place.put(codes),
+            None if weights is None else place.put(weights),
             self._formulation,
             descent,
             epochs=range(self.n_iter_, self.n_iter_ + callbacks.n_epochs),
@@ -557,8 +565,11 @@ class DenseAssociativeMemoryClassifier(
                 if validation is None:
                     patience.improves(epoch.loss, tol * abs(epoch.loss))
                 else:
-                    loss, score = _validate(
-                        kernel, state, descent.objective, *validation
+                    loss, score = mean_loss_and_accuracy(
+                        kernel,
+                        (state.memories, state.connections),
+                        descent.objective,
+                        *validation,
                     )
                     self.validation_loss_curve_.append(loss)
                     self.validation_scores_.append(score)
@@ -662,21 +673,26 @@ class DenseAssociativeMemoryClassifier(
             )
 
     def _start(
-        self, X, n_classes: int, batch_size: int, rng, onward: bool, incremental: bool
+        self,
+        n_features: int,
+        n_classes: int,
+        batch_size: int,
+        place: Place,
+        rng,
+        onward: bool,
+        incremental: bool,
     ) -> State:
         """Return the memories to start from, in arrays of their own."""
         if onward:
-            if len(self.memories_) != self.n_memories:
+            if self.memories_.shape[0] != self.n_memories:
                 raise ValueError(
                     f"n_memories={self.n_memories}, but training is to go on with the "
-                    f"{len(self.memories_)} memories of the previous call."
+                    f"{self.memories_.shape[0]} memories of the previous call."
                 )
             if incremental and self._state is not None:
-                return deepcopy(self._state)
-            return State.at_rest(
-                self.memories_.copy(), self.recognition_connections_.copy()
-            )
-        n_features = X.shape[1]
+                parts = vars(deepcopy(self._state)).values()
+                return State(*(place.put(part) for part in parts))
+            return State.at_rest(*deepcopy(self._network_at(place)))
         shape = (self.n_memories, n_features + n_classes)
         dtype = self.dtype
         if dtype == "auto":
@@ -688,16 +704,17 @@ class DenseAssociativeMemoryClassifier(
             memories = check_memories_init(self.memories_init, shape)
         # Whole arrays of their own: order "C" alone may return a view.
         return State.at_rest(
-            np.array(memories[:, :n_features], dtype, order="C"),
-            np.array(memories[:, n_features:], dtype, order="C"),
+            place.put(np.array(memories[:, :n_features], dtype, order="C")),
+            place.put(np.array(memories[:, n_features:], dtype, order="C")),
         )
 
     def _warn_if_collapsed(self, X, codes: np.ndarray, sizes: SampleSizes) -> None:
-        step = -(-len(codes) // SAMPLES_PER_PREDICTION)
+        step = -(-len(codes) // SAMPLES_AT_ONCE)
         first_of_each_class = np.unique(codes, return_index=True)[1]
         rows = np.union1d(np.arange(0, len(codes), step), first_of_each_class)
+        scores = to_numpy(self._scores(take(X, rows)))
         trouble = describe_collapse(
-            self._scores(X[rows]), codes[rows], self._steepness(), self.classes_
+            scores, codes[rows], self._steepness(), self.classes_
         )
         if trouble:
             auto = self._auto_temperature(sizes)
@@ -710,39 +727,30 @@ class DenseAssociativeMemoryClassifier(
                 stacklevel=5,
             )
 
-    def _chunks(self, X) -> Iterator[tuple[NumpyKernel, np.ndarray]]:
-        """Yield samples of X in units of the temperature, with the kernel for them."""
-        memories = self.memories_
-        formulation = self._formulation(self.temperature_)
-        work = memories.size * min(X.shape[0], SAMPLES_PER_PREDICTION)
-        with thread_team(work) as threads:
-            kernel = NumpyKernel(formulation, 0, threads)
-            for rows in minibatches(X.shape[0], SAMPLES_PER_PREDICTION, None):
-                batch = rows_at(X, rows, self.temperature_, memories.dtype)
-                # sum_i |v_i| is at most N^(1/2) times the Euclidean length.
-                reach = math.sqrt(batch.shape[1]) * row_norms(batch).max()
-                kernel.reach = reach * self.temperature_ + 2 * len(self.classes_)
-                yield kernel, batch
-
-    def _scores(self, X) -> np.ndarray:
+    def _scores(self, X) -> Any:
         """Return the arguments of the classification units' tanh."""
-        memories, connections = self.memories_, self.recognition_connections_
+        place = Place.of(X)
+        network = self._network_at(place)
+        formulation = self._formulation(self.temperature_)
         parts = []
-        for kernel, batch in self._chunks(X):
-            overlaps, scores = kernel.forward(
-                Minibatch.of(batch), memories, connections
-            )
-            if self.n_updates > 1:
-                scores = kernel.formulation.settle(
-                    overlaps.T, connections, self.n_updates
-                )
-            parts.append(scores)
-        return np.concatenate(parts)
+        with kernel_for(network[0], formulation, SAMPLES_AT_ONCE) as kernel:
+            for _, overlaps, scores in scores_by_batch(kernel, X, *network):
+                if self.n_updates > 1:
+                    scores = kernel.formulation.settle(
+                        overlaps.T, network[1], self.n_updates
+                    )
+                parts.append(scores)
+        return place.xp.concat(parts, axis=0)
 
-    def _checked_scores(self, X) -> np.ndarray:
+    def _network_at(self, place: Place) -> tuple[Any, Any]:
+        """Return memories and recognition connections where they are needed."""
+        return place.put(self.memories_), place.put(self.recognition_connections_)
+
+    def _checked(self, X, method: str) -> Any:
+        """Return X, checked to suit the fitted network."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
-        return self._scores(X)
+        check_same_place(X, self.memories_, f"{type(self).__name__}.{method}")
+        return validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
 
     def decision_function(self, X):
         """Return the scores of the classes: the arguments of their units' tanh.
@@ -757,7 +765,7 @@ class DenseAssociativeMemoryClassifier(
         ndarray of shape (n_samples, n_classes) or (n_samples,)
             For two classes the score of the second less that of the first.
         """
-        scores = self._checked_scores(X)
+        scores = self._scores(self._checked(X, "decision_function"))
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X):
@@ -772,8 +780,8 @@ class DenseAssociativeMemoryClassifier(
         -------
         ndarray of shape (n_samples,)
         """
-        scores = self._checked_scores(X)
-        return self.classes_[scores.argmax(axis=1)]
+        scores = self._scores(self._checked(X, "predict"))
+        return decode(array_namespace(scores).argmax(scores, axis=1), self.classes_)
 
     def predict_proba(self, X):
         """Return the probabilities of the classes.
@@ -791,9 +799,10 @@ class DenseAssociativeMemoryClassifier(
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        scores = self._checked_scores(X)
+        scores = self._scores(self._checked(X, "predict_proba"))
         objective = get_objective(self.loss, self.error_exponent)
-        return softmax(objective.log_likelihoods(scores), axis=1)
+        log_likelihoods = objective.log_likelihoods(scores)
+        return array_namespace(scores).exp(log_softmax(log_likelihoods))
 
     def compute_energy(self, X, y):
         """Return the energy of the network with samples and classes clamped.
@@ -810,40 +819,17 @@ class DenseAssociativeMemoryClassifier(
         ndarray of shape (n_samples,)
             ``E = -sum_mu F(overlap / T)``, in double precision.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
-        y = column_or_1d(y, warn=True)
+        X = self._checked(X, "compute_energy")
+        y = column_or_1d(to_numpy(y), warn=True)
         check_consistent_length(X, y)
         states = 2 * np.eye(len(self.classes_))[encode(y, self.classes_)] - 1
-        energy = get_energy(self.energy, self.power)
-        network = EnergyDifference(energy, self.temperature_)
-        connections = self.recognition_connections_.astype(np.float64)
-        offset = network.offset(connections)
-        energies = np.empty(X.shape[0])
-        for rows in minibatches(X.shape[0], SAMPLES_PER_PREDICTION, None):
-            batch = rows_at(X, rows, self.temperature_, np.dtype(np.float64))
-            x = batch @ self.memories_.T + offset
-            energies[rows] = network.energies(x, connections, states[rows])
-        return energies
+        network = EnergyDifference(
+            get_energy(self.energy, self.power), self.temperature_
+        )
+        return energies(network, X, *self._network_at(Place.of(X)), states)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.array_api_support = True
         return tags
-
-
-def _validate(
-    kernel: NumpyKernel, state: State, objective: Objective, X, codes, weights
-) -> tuple[float, float]:
-    """Return mean loss and accuracy on validation data."""
-    targets = 2 * np.eye(state.connections.shape[1], dtype=state.memories.dtype) - 1
-    losses = np.empty(X.shape[0])
-    hits = np.empty(X.shape[0])
-    for rows in minibatches(X.shape[0], SAMPLES_PER_PREDICTION, None):
-        temperature = kernel.formulation.temperature
-        batch = Minibatch.of(rows_at(X, rows, temperature, state.memories.dtype))
-        _, scores = kernel.forward(batch, state.memories, state.connections)
-        losses[rows] = objective.evaluate(scores, targets[codes[rows]]).loss
-        hits[rows] = scores.argmax(axis=1) == codes[rows]
-    loss, score = np.average([losses, hits], axis=1, weights=weights)
-    return float(loss), float(score)

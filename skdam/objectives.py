@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-__all__ = ["LogLoss", "Objective", "PowerError", "get_objective"]
+__all__ = ["LogLoss", "Objective", "PowerError", "get_objective", "log_softmax"]
 
 Array = Any
 
@@ -116,7 +116,7 @@ class LogLoss:
         """Return the loss and gradient at ``scores`` for ``targets`` of +1 and -1."""
         xp = array_namespace(scores)
         true = targets > 0
-        log_p = _log_softmax(scores)
+        log_p = log_softmax(scores)
         loss = -xp.sum(xp.where(true, log_p, xp.zeros_like(log_p)), axis=1)
         # 1 - p of the true class is the sum of the others: no digit is lost to p = 1.
         log_others = _log_sum_exp(xp.where(true, xp.full_like(log_p, -math.inf), log_p))
@@ -157,5 +157,6 @@ def _log_sum_exp(x: Array) -> Array:
     return largest + xp.log(xp.sum(xp.exp(x - largest), axis=1, keepdims=True))
 
 
-def _log_softmax(x: Array) -> Array:
+def log_softmax(x: Array) -> Array:
+    """Return the logarithm of the softmax of each row."""
     return x - _log_sum_exp(x)

@@ -6,10 +6,13 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace
+from scipy import sparse
 from scipy.special import gammaln
 from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 
+from .devices import take, to_numpy
 from .energies import Energy, Polynomial, RectifiedPolynomial
 
 __all__ = ["SampleSizes", "auto_temperature", "sample_sizes"]
@@ -51,9 +54,15 @@ def sample_sizes(X: Any, batch_size: int = 1000) -> SampleSizes:
     """
     sizes = SampleSizes(np.empty(X.shape[0]), np.empty(X.shape[0]))
     for rows in gen_batches(X.shape[0], batch_size):
-        magnitudes = abs(X[rows])
-        sizes.reach[rows] = np.asarray(magnitudes.sum(axis=1)).ravel()
-        sizes.length[rows] = row_norms(magnitudes)
+        magnitudes = abs(take(X, rows))
+        if sparse.issparse(X):
+            reach, length = magnitudes.sum(axis=1), row_norms(magnitudes)
+        else:
+            xp = array_namespace(magnitudes)
+            reach = to_numpy(xp.sum(magnitudes, axis=1))
+            length = to_numpy(xp.linalg.vector_norm(magnitudes, axis=1))
+        sizes.reach[rows] = np.asarray(reach).ravel()
+        sizes.length[rows] = length
     return sizes
 
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+from array_api_compat import array_namespace, device
 
+from .devices import take, to_numpy
 from .formulations import Formulation
-from .kernels.minibatch import Minibatch
-from .kernels.numpy import NumpyKernel
-from .kernels.threads import thread_team
+from .kernels import Kernel, kernel_for
+from .kernels.signal import Tally, widest_float
 from .objectives import Objective
 
 __all__ = [
@@ -62,14 +62,20 @@ class State:
     log_scale: Array
 
     @classmethod
-    def at_rest(cls, memories: np.ndarray, connections: np.ndarray) -> State:
+    def at_rest(cls, memories: Array, connections: Array) -> State:
         """Return the state of memories that do not move yet."""
+        xp = array_namespace(memories)
         return cls(
             memories,
             connections,
-            np.zeros_like(memories),
-            np.zeros_like(connections),
-            np.full(len(memories), -np.inf),
+            xp.zeros_like(memories),
+            xp.zeros_like(connections),
+            xp.full(
+                memories.shape[0],
+                -math.inf,
+                dtype=widest_float(memories),
+                device=device(memories),
+            ),
         )
 
 
@@ -193,23 +199,6 @@ def minibatches(
         yield slice(start, stop) if order is None else order[start:stop]
 
 
-def rows_at(
-    X: np.ndarray | sparse.csr_array,
-    rows: slice | np.ndarray,
-    temperature: float,
-    dtype: np.dtype,
-) -> np.ndarray:
-    """Return rows of X, dense, in units of the temperature."""
-    if sparse.issparse(X):
-        batch = X[rows].toarray().astype(dtype, copy=False)
-    elif isinstance(rows, slice):
-        batch = X[rows].astype(dtype)
-    else:
-        batch = X.take(rows, axis=0).astype(dtype, copy=False)
-    batch *= 1 / temperature
-    return batch
-
-
 @dataclass(frozen=True)
 class Descent:
     """The settings of the training rule, the same in every epoch.
@@ -241,22 +230,23 @@ class Descent:
 
 def train(
     state: State,
-    X: np.ndarray | sparse.csr_array,
-    codes: np.ndarray,
-    weights: np.ndarray | None,
+    X: Array,
+    codes: Array,
+    weights: Array | None,
     formulate: Callable[[float], Formulation],
     descent: Descent,
     *,
     epochs: range,
     reach: float,
     rng: np.random.RandomState | None,
-) -> Iterator[tuple[NumpyKernel, Epoch]]:
-    """Train epoch by epoch, moving the memories in place.
+) -> Iterator[tuple[Kernel, Epoch]]:
+    """Train epoch by epoch, moving the memories.
 
     Parameters
     ----------
     state : State
-        Memories and velocities; changed in place.
+        Memories and velocities; changed in place. All arrays live where these do,
+        but for X, which may wait on the host to be moved by minibatch.
     X : array or CSR array of shape (n_samples, n_features)
         Training data.
     codes : array of shape (n_samples,)
@@ -276,15 +266,15 @@ def train(
 
     Yields
     ------
-    kernel : NumpyKernel
+    kernel : kernel of :mod:`skdam.kernels`
         The kernel at the temperature of the epoch, for scoring other data.
     epoch : Epoch
         What the epoch reports.
     """
     n_samples = X.shape[0]
-    work = state.memories.size * min(descent.batch_size, n_samples)
-    with thread_team(work) as threads:
-        kernel = NumpyKernel(formulate(descent.ramp.at(epochs.start)), reach, threads)
+    batch_size = min(descent.batch_size, n_samples)
+    formulation = formulate(descent.ramp.at(epochs.start))
+    with kernel_for(state.memories, formulation, batch_size, reach) as kernel:
         for number in epochs:
             kernel.formulation = formulate(descent.ramp.at(number))
             order = None if rng is None else rng.permutation(n_samples)
@@ -296,56 +286,28 @@ def train(
 
 
 def _train_epoch(
-    kernel: NumpyKernel,
+    kernel: Kernel,
     state: State,
-    X: np.ndarray | sparse.csr_array,
-    codes: np.ndarray,
-    weights: np.ndarray | None,
+    X: Array,
+    codes: Array,
+    weights: Array | None,
     descent: Descent,
     learning_rate: float,
     order: np.ndarray | None,
 ) -> Epoch:
     """Take one step for each minibatch of an epoch."""
     n_classes = state.connections.shape[1]
-    targets = 2 * np.eye(n_classes, dtype=state.memories.dtype) - 1
-    loss = total_weight = 0.0
-    hits = np.zeros(n_classes)
+    tally = Tally.empty(n_classes, like=state.memories)
     for rows in minibatches(X.shape[0], descent.batch_size, order):
-        labels = codes[rows]
-        temperature = kernel.formulation.temperature
-        batch = Minibatch.of(rows_at(X, rows, temperature, state.memories.dtype))
+        batch = kernel.batch(X, rows, state.memories.dtype)
         overlaps, scores = kernel.forward(batch, state.memories, state.connections)
-        losses, delta, log_scale = descent.objective.evaluate(scores, targets[labels])
-        # A sample that no memory responds to has no gradient, whatever its error.
-        responds = scores.any(axis=1)
-        if responds.any():
-            log_scale = np.where(responds, log_scale, -np.inf)
-        samples = _worth_following(log_scale, descent.gradient_tolerance)
-        some = np.ones(len(labels)) if weights is None else weights[rows]
-        if weights is not None:
-            log_scale = log_scale + np.log(some)
-        loss += float(losses @ some)
-        total_weight += float(some.sum())
-        hits += np.bincount(labels[scores.argmax(axis=1) == labels], None, n_classes)
-        kernel.descend(
-            batch,
-            overlaps,
-            delta,
-            log_scale,
-            samples,
-            state,
-            learning_rate,
-            descent.momentum,
+        signal = kernel.error_signal(
+            descent.objective,
+            scores,
+            take(codes, rows),
+            None if weights is None else take(weights, rows),
+            descent.gradient_tolerance,
+            tally,
         )
-    return Epoch(loss / total_weight, hits)
-
-
-def _worth_following(log_scale: np.ndarray, tolerance: float) -> np.ndarray | None:
-    """Return the samples whose gradient is not negligible, or None for all."""
-    if tolerance == 0:
-        samples = np.flatnonzero(log_scale > -np.inf)
-    else:
-        samples = np.flatnonzero(log_scale >= log_scale.max() + math.log(tolerance))
-    # Leaving out a few costs more in copies than it saves in products.
-    many = tolerance > 0 and len(samples) > 0.9 * len(log_scale)
-    return None if many or len(samples) == len(log_scale) else samples
+        kernel.descend(batch, overlaps, signal, state, learning_rate, descent.momentum)
+    return Epoch(float(tally.loss / tally.weight), to_numpy(tally.hits))

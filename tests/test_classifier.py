@@ -108,7 +108,7 @@ def test_chunks_of_predictions_change_nothing(monkeypatch, digits):
     X_train, X_test, y_train, _ = digits
     clf = small(power=20).fit(X_train, y_train)
     whole = clf.decision_function(X_test)
-    monkeypatch.setattr("skdam.classifier.SAMPLES_PER_PREDICTION", 7)
+    monkeypatch.setattr("skdam.prediction.SAMPLES_AT_ONCE", 7)
     assert_allclose(clf.decision_function(X_test), whole, rtol=1e-9, atol=1e-12)
 
 

@@ -18,6 +18,7 @@ from skdam.formulations import EnergyDifference, Feedforward
 from skdam.kernels import tiles
 from skdam.kernels.minibatch import Minibatch
 from skdam.kernels.numpy import NumpyKernel
+from skdam.kernels.signal import ErrorSignal
 from skdam.kernels.threads import Threads, thread_team
 from skdam.training import State
 
@@ -120,10 +121,8 @@ def test_blocks_and_threads_change_only_rounding(kind, power, monkeypatch):
             batch = Minibatch.of(X / 3.0)
             overlaps, scores = kernel.forward(batch, state.memories, state.connections)
             scores = scores.copy()
-            some = np.arange(0, 29, 2)
-            kernel.descend(
-                batch, overlaps, delta, log_weight, some, state, 0.1, momentum=0.5
-            )
+            signal = ErrorSignal(delta, log_weight, samples=np.arange(0, 29, 2))
+            kernel.descend(batch, overlaps, signal, state, 0.1, momentum=0.5)
         results.append((scores, state.memories, state.connections))
     x = X @ memories.T / 3.0 + formulation.offset(connections)
     assert_allclose(results[0][0], formulation.scores(x, connections), rtol=1e-9)

@@ -8,10 +8,16 @@ their gradient is still in the cache. Between the two stands the only barrier of
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from scipy import sparse
+from sklearn.utils.extmath import row_norms
 
 from ..formulations import Formulation
-from .minibatch import Minibatch
+from ..objectives import Objective
+from .minibatch import Minibatch, rows_at
+from .signal import ErrorSignal, Tally, error_signal
 from .threads import Threads
 from .tiles import choose_tiles
 
@@ -27,20 +33,32 @@ class NumpyKernel:
     formulation : Formulation
         Equations of the network, with its energy and temperature; the attribute may be
         replaced between steps, as the temperature changes.
-    reach : float
+    reach : float, optional
         The largest overlap that can occur, in neurons: the largest sum of magnitudes
-        of a sample's features.
+        of a sample's features. By default it is bounded anew for each minibatch.
     threads : Threads, optional
         Threads that share the blocks of memories.
     """
 
     def __init__(
-        self, formulation: Formulation, reach: float, threads: Threads | None = None
+        self,
+        formulation: Formulation,
+        reach: float | None = None,
+        threads: Threads | None = None,
     ):
         self.threads = threads or Threads()
         self.reach = reach
         self.formulation = formulation
         self._overlaps = np.empty(0)
+
+    def batch(
+        self,
+        X: np.ndarray | sparse.csr_array,
+        rows: slice | np.ndarray,
+        dtype: np.dtype,
+    ) -> Minibatch:
+        """Return rows of X as a minibatch, in units of the temperature."""
+        return Minibatch.of(rows_at(X, rows, self.formulation.temperature, dtype))
 
     def forward(
         self, batch: Minibatch, memories: np.ndarray, connections: np.ndarray
@@ -53,7 +71,10 @@ class NumpyKernel:
         shape = len(memories), len(batch.samples)
         overlaps = self._overlap_buffer(shape, memories.dtype)
         offset = self.formulation.offset(connections)
-        tiles = self._tiles(memories.dtype)
+        reach = self.reach
+        if reach is None:
+            reach = _bound_on_overlaps(batch, self.formulation, connections.shape[1])
+        tiles = self._tiles(memories.dtype, reach)
 
         def block(rows):
             x = overlaps[rows]
@@ -64,13 +85,23 @@ class NumpyKernel:
         parts = self.threads.map(block, self._blocks(len(memories)))
         return overlaps, _sum_scaled(parts).T
 
+    def error_signal(
+        self,
+        objective: Objective,
+        scores: np.ndarray,
+        labels: np.ndarray,
+        weights: np.ndarray | None,
+        tolerance: float,
+        tally: Tally,
+    ) -> ErrorSignal:
+        """Return what to follow; see :func:`skdam.kernels.signal.error_signal`."""
+        return error_signal(objective, scores, labels, weights, tolerance, tally)
+
     def descend(
         self,
         batch: Minibatch,
         overlaps: np.ndarray,
-        delta: np.ndarray,
-        log_weight: np.ndarray,
-        samples: np.ndarray | None,
+        signal: ErrorSignal,
         state,
         learning_rate: float,
         momentum: float,
@@ -83,25 +114,22 @@ class NumpyKernel:
             Samples in units of the temperature.
         overlaps : array of shape (n_memories, n_samples)
             What ``forward`` returned; it may be overwritten.
-        delta : array of shape (n_samples, n_classes)
-            Gradient with respect to the scores, divided by ``exp(log_weight)``.
-        log_weight : array of shape (n_samples,)
-            Log-scale of each row of ``delta``.
-        samples : array of int or None
-            Samples with a gradient worth following; None for all.
+        signal : ErrorSignal
+            Gradient with respect to the scores.
         state : State
             Memories, connections, and their velocities.
         learning_rate, momentum : float
             Size of the step and decay of the velocity.
         """
         dtype = overlaps.dtype
+        delta, log_weight, samples = signal
         if samples is not None:
             batch = batch.only(samples)
             delta, log_weight = delta[samples], log_weight[samples]
         common = float(log_weight.max())
         delta = np.ascontiguousarray(delta.T, dtype)
         log_weight = (log_weight - common).astype(dtype)
-        tiles = self._tiles(dtype)
+        tiles = self._tiles(dtype, self.reach)
 
         def block(rows):
             x = overlaps[rows]
@@ -126,9 +154,10 @@ class NumpyKernel:
 
         self.threads.map(block, self._blocks(len(state.memories)))
 
-    def _tiles(self, dtype):
-        reach = self.reach / self.formulation.temperature
-        return choose_tiles(self.formulation, reach, dtype)
+    def _tiles(self, dtype, reach):
+        return choose_tiles(
+            self.formulation, reach / self.formulation.temperature, dtype
+        )
 
     def _blocks(self, n_memories: int) -> list[slice]:
         count = self.threads.count
@@ -141,6 +170,15 @@ class NumpyKernel:
         if self._overlaps.size < size or self._overlaps.dtype != dtype:
             self._overlaps = np.empty(size, dtype)
         return self._overlaps[:size].reshape(shape)
+
+
+def _bound_on_overlaps(batch, formulation, n_classes: int) -> float:
+    """Return what no overlap of a minibatch exceeds, in neurons."""
+    # sum_i |v_i| is at most N^(1/2) times the Euclidean length.
+    bound = math.sqrt(batch.samples.shape[1]) * row_norms(batch.samples).max()
+    if batch.states is not None:
+        bound += np.abs(batch.states).sum()
+    return float(bound) * formulation.temperature + 2 * n_classes
 
 
 def _move(
