@@ -29,6 +29,7 @@ __all__ = [
     "decode",
     "encode",
     "in_type",
+    "placed",
     "restored_on_error",
 ]
 
@@ -44,12 +45,18 @@ def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
     return np.searchsorted(classes, y)
 
 
-def decode(codes: Any, classes: np.ndarray) -> Any:
-    """Return the label of each class number: where the numbers live, if it can."""
-    if is_numpy_array(codes) or classes.dtype.kind not in "biuf":
+def placed(classes: np.ndarray, place: Place) -> Any:
+    """Return the classes in place, if they are numbers; names stay on the host."""
+    return place.put(classes) if classes.dtype.kind in "bif" else classes
+
+
+def decode(codes: Any, classes: Any) -> Any:
+    """Return the label of each class number, where the numbers live if it can."""
+    if is_numpy_array(classes):
+        classes = placed(classes, Place.of_array(codes))
+    if is_numpy_array(classes):
         return classes[to_numpy(codes)]
-    place = Place.of_array(codes)
-    return place.xp.take(place.put(classes), codes)
+    return array_namespace(codes).take(classes, codes)
 
 
 def check_classes(

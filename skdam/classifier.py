@@ -27,6 +27,7 @@ from .checks import (
     decode,
     encode,
     in_type,
+    placed,
     restored_on_error,
 )
 from .collapse import describe_collapse
@@ -462,7 +463,7 @@ class DenseAssociativeMemoryClassifier(
             check_same_place(X, self.memories_, f"{type(self).__name__}.{method}")
         y = to_numpy(y)
         check_classification_targets(y)
-        known = self.classes_ if onward else None
+        known = to_numpy(self.classes_) if onward else None
         classes = check_classes(y, classes, known, incremental)
         codes = encode(y, classes)
         weights = check_weights(
@@ -512,7 +513,7 @@ class DenseAssociativeMemoryClassifier(
             temperature = self.temperature_
         descent = self._descent(float(temperature), batch_size)
 
-        self.classes_ = classes
+        self.classes_ = placed(classes, place)
         if fresh:
             self.n_iter_ = 0
             self.loss_curve_ = []
@@ -714,7 +715,7 @@ class DenseAssociativeMemoryClassifier(
         rows = np.union1d(np.arange(0, len(codes), step), first_of_each_class)
         scores = to_numpy(self._scores(take(X, rows)))
         trouble = describe_collapse(
-            scores, codes[rows], self._steepness(), self.classes_
+            scores, codes[rows], self._steepness(), to_numpy(self.classes_)
         )
         if trouble:
             auto = self._auto_temperature(sizes)
@@ -766,7 +767,7 @@ class DenseAssociativeMemoryClassifier(
             For two classes the score of the second less that of the first.
         """
         scores = self._scores(self._checked(X, "decision_function"))
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
     def predict(self, X):
         """Return the class of the classification unit with the largest state.
@@ -822,7 +823,8 @@ class DenseAssociativeMemoryClassifier(
         X = self._checked(X, "compute_energy")
         y = column_or_1d(to_numpy(y), warn=True)
         check_consistent_length(X, y)
-        states = 2 * np.eye(len(self.classes_))[encode(y, self.classes_)] - 1
+        classes = to_numpy(self.classes_)
+        states = 2 * np.eye(len(classes))[encode(y, classes)] - 1
         network = EnergyDifference(
             get_energy(self.energy, self.power), self.temperature_
         )

@@ -119,7 +119,8 @@ def test_everything_follows_X(xp, power, formulation, loss, digits):
         energies = clf.compute_energy(X, xp.asarray(y_test))
         accuracy = clf.score(X, xp.asarray(y_test))
     place = Place.of_array(X)
-    for array in (clf.memories_, clf.recognition_connections_, energies, *outputs):
+    fitted = clf.memories_, clf.recognition_connections_, clf.classes_
+    for array in (*fitted, energies, *outputs):
         assert Place.of_array(array) == place
     assert_allclose(to_numpy(clf.memories_), on_host.memories_, atol=1e-7)
     assert_allclose(clf.loss_curve_, on_host.loss_curve_, rtol=1e-7)
