@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .devices import take, to_numpy
+from .devices import to_numpy
 from .formulations import Formulation
-from .kernels import Kernel, kernel_for
+from .kernels import Kernel, Step, kernel_for
 from .kernels.signal import Tally, widest_float
 from .objectives import Objective
 
@@ -185,6 +185,11 @@ class Epoch:
     loss: float
     hits: np.ndarray
 
+    @classmethod
+    def of(cls, tally: Tally) -> Epoch:
+        """Return the report of an epoch that has been added up."""
+        return cls(float(tally.loss / tally.weight), to_numpy(tally.hits))
+
 
 def minibatches(
     n_samples: int, batch_size: int, order: np.ndarray | None
@@ -276,38 +281,38 @@ def train(
     formulation = formulate(descent.ramp.at(epochs.start))
     with kernel_for(state.memories, formulation, batch_size, reach) as kernel:
         for number in epochs:
-            kernel.formulation = formulate(descent.ramp.at(number))
-            order = None if rng is None else rng.permutation(n_samples)
-            rate = descent.rate.at(number)
-            yield (
-                kernel,
-                _train_epoch(kernel, state, X, codes, weights, descent, rate, order),
+            step = Step(
+                descent.objective,
+                descent.rate.at(number),
+                descent.momentum,
+                descent.gradient_tolerance,
             )
+            order = kernel.begin_epoch(
+                formulate(descent.ramp.at(number)),
+                step,
+                None if rng is None else rng.permutation(n_samples),
+            )
+            tally = kernel.tally(state.memories, state.connections.shape[1])
+
+            def steps(order=order, tally=tally):
+                for rows in minibatches(n_samples, batch_size, order):
+                    _take_step(kernel, state, X, rows, codes, weights, tally)
+
+            kernel.run(steps)
+            yield kernel, Epoch.of(tally)
 
 
-def _train_epoch(
+def _take_step(
     kernel: Kernel,
     state: State,
     X: Array,
+    rows: slice | Array,
     codes: Array,
     weights: Array | None,
-    descent: Descent,
-    learning_rate: float,
-    order: np.ndarray | None,
-) -> Epoch:
-    """Take one step for each minibatch of an epoch."""
-    n_classes = state.connections.shape[1]
-    tally = Tally.empty(n_classes, like=state.memories)
-    for rows in minibatches(X.shape[0], descent.batch_size, order):
-        batch = kernel.batch(X, rows, state.memories.dtype)
-        overlaps, scores = kernel.forward(batch, state.memories, state.connections)
-        signal = kernel.error_signal(
-            descent.objective,
-            scores,
-            take(codes, rows),
-            None if weights is None else take(weights, rows),
-            descent.gradient_tolerance,
-            tally,
-        )
-        kernel.descend(batch, overlaps, signal, state, learning_rate, descent.momentum)
-    return Epoch(float(tally.loss / tally.weight), to_numpy(tally.hits))
+    tally: Tally,
+) -> None:
+    """Train on one minibatch."""
+    batch = kernel.batch(X, rows, state.memories.dtype)
+    overlaps, scores = kernel.forward(batch, state.memories, state.connections)
+    signal = kernel.error_signal(scores, codes, weights, rows, tally)
+    kernel.descend(batch, overlaps, signal, state)

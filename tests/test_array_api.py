@@ -15,9 +15,9 @@ from skdam import DenseAssociativeMemoryClassifier
 from skdam.devices import Place, to_numpy
 from skdam.energies import Exponential, Polynomial, RectifiedPolynomial
 from skdam.formulations import get_formulation
+from skdam.kernels.base import Step
 from skdam.kernels.numpy import NumpyKernel
 from skdam.kernels.reference import ReferenceKernel
-from skdam.kernels.signal import Tally
 from skdam.objectives import PowerError
 from skdam.training import State
 
@@ -66,23 +66,21 @@ def test_numpy_kernel_does_what_the_reference_does(namespace, formulation, energ
         state = State.at_rest(
             module.asarray(memories.copy()), module.asarray(connections.copy())
         )
-        tally = Tally.empty(4, like=state.memories)
+        tally = kernel.tally(state.memories, 4)
+        kernel.begin_epoch(equations, Step(PowerError(3), 0.1, 0.9, 1e-3), None)
         for rows in (slice(0, 12), slice(12, 25)):
             dtype = state.memories.dtype
             batch = kernel.batch(module.asarray(X), rows, dtype)
             overlaps, scores = kernel.forward(batch, state.memories, state.connections)
             overlaps, scores = to_numpy(overlaps).copy(), to_numpy(scores).copy()
             signal = kernel.error_signal(
-                PowerError(3),
                 module.asarray(scores),
-                module.asarray(labels[rows]),
-                module.asarray(weights[rows]),
-                1e-3,
+                module.asarray(labels),
+                module.asarray(weights),
+                rows,
                 tally,
             )
-            kernel.descend(
-                batch, module.asarray(overlaps.copy()), signal, state, 0.1, 0.9
-            )
+            kernel.descend(batch, module.asarray(overlaps.copy()), signal, state)
         results.append(
             [
                 overlaps,

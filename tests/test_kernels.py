@@ -16,6 +16,7 @@ from skdam.energies import (
 )
 from skdam.formulations import EnergyDifference, Feedforward
 from skdam.kernels import tiles
+from skdam.kernels.base import Step
 from skdam.kernels.minibatch import Minibatch
 from skdam.kernels.numpy import NumpyKernel
 from skdam.kernels.signal import ErrorSignal
@@ -122,7 +123,8 @@ def test_blocks_and_threads_change_only_rounding(kind, power, monkeypatch):
             overlaps, scores = kernel.forward(batch, state.memories, state.connections)
             scores = scores.copy()
             signal = ErrorSignal(delta, log_weight, samples=np.arange(0, 29, 2))
-            kernel.descend(batch, overlaps, signal, state, 0.1, momentum=0.5)
+            kernel.begin_epoch(formulation, Step(None, 0.1, momentum=0.5), None)
+            kernel.descend(batch, overlaps, signal, state)
         results.append((scores, state.memories, state.connections))
     x = X @ memories.T / 3.0 + formulation.offset(connections)
     assert_allclose(results[0][0], formulation.scores(x, connections), rtol=1e-9)

@@ -1,8 +1,7 @@
 """The inner loops, one module for each kind of array.
 
-A kernel holds a formulation and offers, in the order of a training step, ``batch``
-(rows of the data), ``forward`` (overlaps and scores), ``error_signal`` (gradient of the
-objective) and ``descend`` (the step of the memories).
+What a kernel does is said in :mod:`skdam.kernels.base`; ``reference`` says it in
+equations, for any namespace; the other modules say it fast, for arrays of one kind.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ from typing import Any
 from array_api_compat import is_numpy_array
 
 from ..formulations import Formulation
+from .base import Kernel, Step
 from .numpy import NumpyKernel
 from .reference import ReferenceKernel
 from .threads import thread_team
 
-__all__ = ["Kernel", "kernel_for"]
-
-Kernel = NumpyKernel | ReferenceKernel
+__all__ = ["Kernel", "Step", "kernel_for"]
 
 
 @contextmanager

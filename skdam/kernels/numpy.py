@@ -15,9 +15,9 @@ from scipy import sparse
 from sklearn.utils.extmath import row_norms
 
 from ..formulations import Formulation
-from ..objectives import Objective
+from .base import Kernel, Step
 from .minibatch import Minibatch, rows_at
-from .signal import ErrorSignal, Tally, error_signal
+from .signal import ErrorSignal
 from .threads import Threads
 from .tiles import choose_tiles
 
@@ -25,14 +25,13 @@ MEMORIES_PER_BLOCK = 512
 """Products of at least this many rows run within a few percent of the peak."""
 
 
-class NumpyKernel:
+class NumpyKernel(Kernel):
     """Scores and descent steps of one network, with the buffer they reuse.
 
     Parameters
     ----------
     formulation : Formulation
-        Equations of the network, with its energy and temperature; the attribute may be
-        replaced between steps, as the temperature changes.
+        Equations of the network, with its energy and temperature.
     reach : float, optional
         The largest overlap that can occur, in neurons: the largest sum of magnitudes
         of a sample's features. By default it is bounded anew for each minibatch.
@@ -46,9 +45,9 @@ class NumpyKernel:
         reach: float | None = None,
         threads: Threads | None = None,
     ):
+        super().__init__(formulation)
         self.threads = threads or Threads()
         self.reach = reach
-        self.formulation = formulation
         self._overlaps = np.empty(0)
 
     def batch(
@@ -57,17 +56,11 @@ class NumpyKernel:
         rows: slice | np.ndarray,
         dtype: np.dtype,
     ) -> Minibatch:
-        """Return rows of X as a minibatch, in units of the temperature."""
         return Minibatch.of(rows_at(X, rows, self.formulation.temperature, dtype))
 
     def forward(
         self, batch: Minibatch, memories: np.ndarray, connections: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the overlaps (n_memories, n_samples) and scores of a minibatch.
-
-        The samples are in units of the temperature. The overlaps stay valid until the
-        next call.
-        """
         shape = len(memories), len(batch.samples)
         overlaps = self._overlap_buffer(shape, memories.dtype)
         offset = self.formulation.offset(connections)
@@ -85,42 +78,9 @@ class NumpyKernel:
         parts = self.threads.map(block, self._blocks(len(memories)))
         return overlaps, _sum_scaled(parts).T
 
-    def error_signal(
-        self,
-        objective: Objective,
-        scores: np.ndarray,
-        labels: np.ndarray,
-        weights: np.ndarray | None,
-        tolerance: float,
-        tally: Tally,
-    ) -> ErrorSignal:
-        """Return what to follow; see :func:`skdam.kernels.signal.error_signal`."""
-        return error_signal(objective, scores, labels, weights, tolerance, tally)
-
     def descend(
-        self,
-        batch: Minibatch,
-        overlaps: np.ndarray,
-        signal: ErrorSignal,
-        state,
-        learning_rate: float,
-        momentum: float,
+        self, batch: Minibatch, overlaps: np.ndarray, signal: ErrorSignal, state
     ) -> None:
-        """Move the memories of ``state`` one step down the gradient, in place.
-
-        Parameters
-        ----------
-        batch : Minibatch
-            Samples in units of the temperature.
-        overlaps : array of shape (n_memories, n_samples)
-            What ``forward`` returned; it may be overwritten.
-        signal : ErrorSignal
-            Gradient with respect to the scores.
-        state : State
-            Memories, connections, and their velocities.
-        learning_rate, momentum : float
-            Size of the step and decay of the velocity.
-        """
         dtype = overlaps.dtype
         delta, log_weight, samples = signal
         if samples is not None:
@@ -148,8 +108,7 @@ class NumpyKernel:
                 batch.gradient(x),
                 d_connections,
                 log_scale + common,
-                learning_rate,
-                momentum,
+                self.step,
             )
 
         self.threads.map(block, self._blocks(len(state.memories)))
@@ -187,8 +146,7 @@ def _move(
     gradient: np.ndarray,
     d_connections: np.ndarray,
     log_scale: np.ndarray,
-    learning_rate: float,
-    momentum: float,
+    step: Step,
 ) -> None:
     """Update the velocity of some memories and let them take one normalised step.
 
@@ -197,7 +155,7 @@ def _move(
     velocity = state.velocity[rows]
     connection_velocity = state.connection_velocity[rows]
     with np.errstate(divide="ignore", under="ignore"):
-        kept = state.log_scale[rows] + np.log(momentum)
+        kept = state.log_scale[rows] + np.log(step.momentum)
         scale = np.maximum(kept, log_scale)
         # A memory that nothing has moved yet has no scale at all.
         scale[scale == -np.inf] = 0
@@ -218,12 +176,12 @@ def _move(
     velocity /= peak[:, None]
     connection_velocity /= peak[:, None]
 
-    for position, direction, step in (
+    for position, direction, change in (
         (state.memories[rows], velocity, gradient),
         (state.connections[rows], connection_velocity, d_connections),
     ):
-        np.multiply(direction, learning_rate, out=step)
-        position += step
+        np.multiply(direction, step.learning_rate, out=change)
+        position += change
         np.clip(position, -1, 1, out=position)
 
 

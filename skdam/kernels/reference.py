@@ -12,37 +12,24 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..formulations import Formulation
-from ..objectives import Objective
+from .base import Kernel
 from .minibatch import rows_at
-from .signal import ErrorSignal, Tally, error_signal, widest_float
+from .signal import ErrorSignal, widest_float
 
 __all__ = ["ReferenceKernel"]
 
 Array = Any
 
 
-class ReferenceKernel:
-    """Scores and descent steps of one network.
+class ReferenceKernel(Kernel):
+    """Scores and descent steps of one network, in any namespace."""
 
-    Parameters
-    ----------
-    formulation : Formulation
-        Equations of the network, with its energy and temperature; the attribute may be
-        replaced between steps, as the temperature changes.
-    """
-
-    def __init__(self, formulation: Formulation):
-        self.formulation = formulation
-
-    def batch(self, X: Array, rows: Array, dtype: Any) -> Array:
-        """Return rows of X in units of the temperature."""
+    def batch(self, X: Array, rows: slice | Array, dtype: Any) -> Array:
         return rows_at(X, rows, self.formulation.temperature, dtype)
 
     def forward(
         self, batch: Array, memories: Array, connections: Array
     ) -> tuple[Array, Array]:
-        """Return the overlaps (n_memories, n_samples) and scores of a minibatch."""
         xp = array_namespace(batch)
         overlaps = memories @ batch.T + self.formulation.offset(connections)[:, None]
         wide = widest_float(batch)
@@ -54,31 +41,9 @@ class ReferenceKernel:
         scores = xp.clip(scores, -most, most)
         return overlaps, xp.astype(scores, memories.dtype)
 
-    def error_signal(
-        self,
-        objective: Objective,
-        scores: Array,
-        labels: Array,
-        weights: Array | None,
-        tolerance: float,
-        tally: Tally,
-    ) -> ErrorSignal:
-        """Return what to follow; see :func:`skdam.kernels.signal.error_signal`."""
-        return error_signal(objective, scores, labels, weights, tolerance, tally)
-
     def descend(
-        self,
-        batch: Array,
-        overlaps: Array,
-        signal: ErrorSignal,
-        state,
-        learning_rate: float,
-        momentum: float,
+        self, batch: Array, overlaps: Array, signal: ErrorSignal, state
     ) -> None:
-        """Move the memories of ``state`` one step down the gradient.
-
-        The arguments are those of :meth:`skdam.kernels.numpy.NumpyKernel.descend`.
-        """
         xp = array_namespace(batch)
         delta, log_weight, samples = signal
         if samples is not None:
@@ -107,7 +72,9 @@ class ReferenceKernel:
         )
 
         # V(t) = p V(t-1) - dC/dxi, in units of the larger of the two.
-        kept = state.log_scale + (math.log(momentum) if momentum else -math.inf)
+        momentum = self.step.momentum
+        log_momentum = math.log(momentum) if momentum else -math.inf
+        kept = state.log_scale + log_momentum
         scale = xp.maximum(kept, log_scale)
         scale = xp.where(scale > -math.inf, scale, xp.zeros_like(scale))
         velocity = xp.concat([state.velocity, state.connection_velocity], axis=1)
@@ -119,7 +86,7 @@ class ReferenceKernel:
         state.log_scale = scale + xp.log(peak)
 
         memories = xp.concat([state.memories, state.connections], axis=1)
-        memories = xp.astype(memories, wide) + learning_rate * velocity
+        memories = xp.astype(memories, wide) + self.step.learning_rate * velocity
         memories = xp.astype(xp.clip(memories, -1, 1), dtype)
         velocity = xp.astype(velocity, dtype)
         n_features = state.memories.shape[1]
