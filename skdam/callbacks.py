@@ -36,17 +36,21 @@ class FitCallbacks:
         self.context = estimator._init_callback_context(max_subtasks=self.n_epochs)
         self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
 
+    @property
+    def are_active(self) -> bool:
+        return self.context is not None
+
     def begin_epoch(self) -> None:
-        if self.context is not None:
+        if self.are_active:
             self.epoch = self.context.subcontext(task_name="epoch")
             self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
     def end_epoch(self) -> bool:
         """Tell whether a callback asks to stop."""
-        return self.context is not None and self._end(self.epoch)
+        return self.are_active and self._end(self.epoch)
 
     def end_fit(self) -> None:
-        if self.context is not None:
+        if self.are_active:
             self._end(self.context)
 
     def _end(self, context) -> bool:

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_cupy_array
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -31,7 +31,14 @@ from .checks import (
     restored_on_error,
 )
 from .collapse import describe_collapse
-from .devices import Place, check_same_place, take, to_numpy
+from .devices import (
+    Place,
+    check_device,
+    check_same_place,
+    choose,
+    take,
+    to_numpy,
+)
 from .energies import get_energy
 from .formulations import EnergyDifference, Formulation, get_formulation
 from .kernels import kernel_for
@@ -177,12 +184,20 @@ class DenseAssociativeMemoryClassifier(
         Precision of the memories and all products. "auto" is double where a step takes
         fewer than 4 million multiplications, which then cost nothing, else single.
 
-    device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute.
+    device : {"auto", "cpu", "cuda"} or str, default="auto"
+        Where to compute on NumPy arrays, sparse matrices and data frames: "cpu", "cuda"
+        (through CuPy; with several devices, fits take them in turn) or a device such as
+        "cuda:1". "auto" is "cuda" where CuPy sees a device. Under
+        ``sklearn.config_context(array_api_dispatch=True)``, arrays of other namespaces
+        are worked on where they are.
+
+    matmul_precision : {"full", "tf32"}, default="full"
+        Precision of matrix products in single precision on a GPU: "tf32" rounds their
+        factors to 10 bits of mantissa, for speed.
 
     gradient_tolerance : float, default=1e-3
         Samples of a minibatch whose gradient is below this share of the largest are
-        left out of the backward products; 0 is exact.
+        left out of the backward products; 0 is exact. On a GPU none is left out.
 
     n_updates : int, default=1
         Updates of the classification units when predicting, for
@@ -301,7 +316,8 @@ class DenseAssociativeMemoryClassifier(
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "dtype": [StrOptions({"auto", "float32", "float64"})],
-        "device": [StrOptions({"auto", "cpu", "cuda"})],
+        "device": [str],
+        "matmul_precision": [StrOptions({"full", "tf32"})],
         "gradient_tolerance": [Interval(Real, 0, 1, closed="left")],
         "n_updates": [Interval(Integral, 1, None, closed="left")],
     }
@@ -338,6 +354,7 @@ class DenseAssociativeMemoryClassifier(
         verbose=False,
         dtype="auto",
         device="auto",
+        matmul_precision="full",
         gradient_tolerance=1e-3,
         n_updates=1,
     ):
@@ -370,6 +387,7 @@ class DenseAssociativeMemoryClassifier(
         self.verbose = verbose
         self.dtype = dtype
         self.device = device
+        self.matmul_precision = matmul_precision
         self.gradient_tolerance = gradient_tolerance
         self.n_updates = n_updates
 
@@ -451,13 +469,13 @@ class DenseAssociativeMemoryClassifier(
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together.")
         onward = hasattr(self, "memories_") and (incremental or self.warm_start)
-        fresh = not (onward and incremental)
         callbacks = FitCallbacks(self, 1 if incremental else self.max_iter)
         given = X, y, sample_weight
         X, y = validate_data(
             self, X, y, accept_sparse="csr", dtype="numeric", reset=not onward
         )
-        place = Place.of(X)
+        home = Place.of(X)
+        work = choose(self.device, X)
         if onward:
             method = "partial_fit" if incremental else "fit"
             check_same_place(X, self.memories_, f"{type(self).__name__}.{method}")
@@ -481,7 +499,7 @@ class DenseAssociativeMemoryClassifier(
         validation = None
         if X_val is not None:
             X_val, codes_val = check_validation_data(
-                X_val, y_val, self.n_features_in_, classes, place
+                X_val, y_val, self.n_features_in_, classes, home
             )
             validation = X_val, codes_val, None
         elif self.early_stopping:
@@ -497,14 +515,43 @@ class DenseAssociativeMemoryClassifier(
                 weights = weights[kept]
             X, codes = take(X, kept), codes[kept]
 
+        with work.session("Lower n_memories or batch_size."):
+            data = X, codes, weights, validation
+            state = self._train(
+                data, given, classes, callbacks, (home, work), rng, incremental
+            )
+        self._state = state if incremental else None
+        return self
+
+    def _train(
+        self,
+        data: tuple,
+        given: tuple,
+        classes: np.ndarray,
+        callbacks: FitCallbacks,
+        places: tuple[Place, Place],
+        rng: np.random.RandomState,
+        incremental: bool,
+    ) -> State:
+        """Train on checked data, where the work is done; leave the memories at home."""
+        X, codes, weights, validation = data
+        home, work = places
+        onward = hasattr(self, "memories_") and (incremental or self.warm_start)
+        fresh = not (onward and incremental)
         batch_size = self._batch_size(X.shape[0])
         state = self._start(
-            X.shape[1], len(classes), batch_size, place, rng, onward, incremental
+            X.shape[1], len(classes), batch_size, work, rng, onward, incremental
         )
-        dtype = state.memories.dtype
+        dtype = "float64" if state.memories.dtype == work.xp.float64 else "float32"
+        dtype = getattr(home.xp, dtype)
         X = in_type(X, dtype, "X")
+        working_bytes = _working_bytes(state, batch_size)
+        held = work.hold(X, working_bytes)
+        held_validation = None
         if validation is not None:
-            validation = (in_type(validation[0], dtype, "X_val"), *validation[1:])
+            X_val = in_type(validation[0], dtype, "X_val")
+            held_validation = work.hold(X_val, working_bytes)
+            validation = held_validation.array, *validation[1:]
         sizes = sample_sizes(X)
         temperature = self.temperature
         if temperature == "auto" and fresh:
@@ -513,7 +560,7 @@ class DenseAssociativeMemoryClassifier(
             temperature = self.temperature_
         descent = self._descent(float(temperature), batch_size)
 
-        self.classes_ = placed(classes, place)
+        self.classes_ = placed(classes, home)
         if fresh:
             self.n_iter_ = 0
             self.loss_curve_ = []
@@ -521,22 +568,22 @@ class DenseAssociativeMemoryClassifier(
             self.validation_scores_ = None if validation is None else []
         epochs = train(
             state,
-            X,
-            place.put(codes),
-            None if weights is None else place.put(weights),
+            held.array,
+            work.put(codes, "int32"),
+            None if weights is None else work.put(weights),
             self._formulation,
             descent,
             epochs=range(self.n_iter_, self.n_iter_ + callbacks.n_epochs),
             reach=float(sizes.reach.max()) + 2 * len(classes),
+            precision=self.matmul_precision,
             rng=rng if self.shuffle else None,
         )
         callbacks.begin_fit(*given)
-        self._follow(epochs, state, descent, validation, callbacks)
-        self._state = state if incremental else None
+        self._follow(epochs, state, descent, validation, callbacks, home)
         if not incremental and self.n_iter_:
             self._warn_if_collapsed(X, codes, sizes)
         callbacks.end_fit()
-        return self
+        return state
 
     def _follow(
         self,
@@ -545,6 +592,7 @@ class DenseAssociativeMemoryClassifier(
         descent: Descent,
         validation: tuple | None,
         callbacks: FitCallbacks,
+        home: Place,
     ) -> None:
         """Run and record the epochs, and keep the memories of the last or best one.
 
@@ -578,6 +626,8 @@ class DenseAssociativeMemoryClassifier(
                         best = deepcopy(self._kept())
                 if self.verbose:
                     self._print_progress()
+                if callbacks.are_active:
+                    self._bring(home)
                 stop = callbacks.end_epoch()
                 if self.n_iter_ <= descent.ramp.n_epochs:
                     # The loss is not comparable from one temperature to the next.
@@ -595,6 +645,12 @@ class DenseAssociativeMemoryClassifier(
             epochs.close()
         if best is not None and (self.early_stopping or interrupted):
             vars(self).update(best)
+        self._bring(home)
+
+    def _bring(self, place: Place) -> None:
+        """Move the memories to a place."""
+        self.memories_ = place.put(self.memories_)
+        self.recognition_connections_ = place.put(self.recognition_connections_)
 
     def _keep(self, state: State, temperature: float) -> None:
         self.memories_ = state.memories
@@ -658,8 +714,7 @@ class DenseAssociativeMemoryClassifier(
     def _check_parameters(self, incremental: bool) -> None:
         """Check what the constraints of single parameters cannot."""
         get_energy(self.energy, self.power)
-        if self.device == "cuda":
-            raise ValueError("device='cuda' is not supported yet; use 'auto' or 'cpu'.")
+        check_device(self.device)
         if self.n_updates > 1 and self.formulation != "energy":
             raise ValueError(
                 f"n_updates={self.n_updates} needs formulation='energy'; the "
@@ -729,19 +784,22 @@ class DenseAssociativeMemoryClassifier(
             )
 
     def _scores(self, X) -> Any:
-        """Return the arguments of the classification units' tanh."""
-        place = Place.of(X)
-        network = self._network_at(place)
-        formulation = self._formulation(self.temperature_)
+        """Return the arguments of the classification units' tanh, where X lives."""
+        home, work = Place.of(X), choose(self.device, X)
         parts = []
-        with kernel_for(network[0], formulation, SAMPLES_AT_ONCE) as kernel:
-            for _, overlaps, scores in scores_by_batch(kernel, X, *network):
-                if self.n_updates > 1:
-                    scores = kernel.formulation.settle(
-                        overlaps.T, network[1], self.n_updates
-                    )
-                parts.append(scores)
-        return place.xp.concat(parts, axis=0)
+        with work.session("Lower n_memories."):
+            network = self._network_at(work)
+            formulation = self._formulation(self.temperature_)
+            with kernel_for(
+                *network, formulation, SAMPLES_AT_ONCE, None, self.matmul_precision
+            ) as kernel:
+                for _, overlaps, scores in scores_by_batch(kernel, X, *network):
+                    if self.n_updates > 1:
+                        scores = kernel.formulation.settle(
+                            overlaps.T, network[1], self.n_updates
+                        )
+                    parts.append(home.put(scores))
+        return home.xp.concat(parts, axis=0)
 
     def _network_at(self, place: Place) -> tuple[Any, Any]:
         """Return memories and recognition connections where they are needed."""
@@ -830,8 +888,26 @@ class DenseAssociativeMemoryClassifier(
         )
         return energies(network, X, *self._network_at(Place.of(X)), states)
 
+    def __getstate__(self):
+        """Return what is pickled: nothing that needs a GPU to be read again."""
+        state = super().__getstate__()
+        for name, value in state.items():
+            if is_cupy_array(value):
+                state[name] = to_numpy(value)
+            elif isinstance(value, State) and is_cupy_array(value.memories):
+                state[name] = State(*map(to_numpy, vars(value).values()))
+        return state
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.array_api_support = True
         return tags
+
+
+def _working_bytes(state: State, batch_size: int) -> int:
+    """Return about what a step holds beside the data."""
+    n_memories, n_features = state.memories.shape
+    batch_size = max(batch_size, SAMPLES_AT_ONCE)
+    elements = 4 * n_memories * (n_features + batch_size) + batch_size * n_features
+    return 8 * elements

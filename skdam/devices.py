@@ -1,19 +1,32 @@
-"""Where arrays live: NumPy's on the host, and those of other namespaces where they are.
+"""Where arrays live, and where the work is done.
 
-Under ``sklearn.config_context(array_api_dispatch=True)`` everything follows X.
+Under ``sklearn.config_context(array_api_dispatch=True)`` everything follows X. What
+comes as NumPy arrays is worked on where the parameter ``device`` says, and goes back.
 """
 
 from __future__ import annotations
 
+import re
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_array_api_obj,
+    is_cupy_array,
+    is_cupy_namespace,
+    is_numpy_array,
+    is_numpy_namespace,
+)
 from scipy import sparse
 from sklearn.utils._array_api import _convert_to_numpy, get_namespace_and_device
 
-__all__ = ["Place", "check_same_place", "take", "to_numpy"]
+from . import gpu
+
+__all__ = ["Place", "check_device", "check_same_place", "choose", "take", "to_numpy"]
 
 Array = Any
 
@@ -52,10 +65,79 @@ class Place:
         """Return where an array lives."""
         return cls(array_namespace(array), device(array))
 
+    @property
+    def is_host(self) -> bool:
+        """Whether NumPy's arrays live here."""
+        return is_numpy_namespace(self.xp)
+
     def put(self, array: Any, dtype: str | None = None) -> Array:
-        """Return an array here, from NumPy, a sequence, or here already."""
+        """Return an array here, from wherever it is."""
         dtype = None if dtype is None else getattr(self.xp, dtype)
+        if is_array_api_obj(array) and self.of_array(array) != self:
+            array = to_numpy(array)
         return self.xp.asarray(array, dtype=dtype, device=self.device)
+
+    def session(self, advice: str) -> AbstractContextManager:
+        """Return the context to work here; the advice is for want of memory."""
+        if is_cupy_namespace(self.xp):
+            return gpu.session(self.device, advice)
+        return nullcontext()
+
+    def hold(self, X: Any, working_bytes: int) -> Any:
+        """Return X here; or as it is, if it is to be sent by minibatch."""
+        if is_cupy_namespace(self.xp) and not is_cupy_array(X):
+            return gpu.hold(X, working_bytes) or gpu.Resident(X, X)
+        return gpu.Resident(X, X if sparse.issparse(X) else self.put(X))
+
+
+def check_device(name: str) -> None:
+    """Check the form of the parameter ``device``."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(
+            f"device={name!r} must be 'auto', 'cpu', 'cuda', or a device such as "
+            "'cuda:1'."
+        )
+
+
+def choose(name: str, X: Any) -> Place:
+    """Return where to work on X.
+
+    Parameters
+    ----------
+    name : str
+        "auto" (where X lives; for NumPy's arrays CUDA where CuPy sees a device), "cpu",
+        "cuda", or "cuda:1".
+    X : array-like
+        Data.
+
+    Raises
+    ------
+    ValueError
+        If X lives elsewhere, or there is no such device.
+    """
+    home = Place.of(X)
+    if home.is_host:
+        if name == "cpu" or (name == "auto" and not gpu.count_devices()):
+            return home
+        return _cuda_place(name)
+    if name != "auto":
+        where = str(home.device).lower()
+        kind, _, number = name.partition(":")
+        is_there = (kind == "cuda") == ("cuda" in where) and where.endswith(number)
+        if not is_there:
+            raise ValueError(
+                f"device={name!r}, but X is an array of {home.xp.__name__} on "
+                f"{home.device}; arrays other than NumPy's are worked on where they "
+                "are, with device='auto'."
+            )
+    return home
+
+
+def _cuda_place(name: str) -> Place:
+    where = gpu.device_named("cuda" if name == "auto" else name)
+    import array_api_compat.cupy as xp
+
+    return Place(xp, where)
 
 
 def check_same_place(X: Any, fitted: Array, name: str) -> None:

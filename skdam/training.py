@@ -243,6 +243,7 @@ def train(
     *,
     epochs: range,
     reach: float,
+    precision: str = "full",
     rng: np.random.RandomState | None,
 ) -> Iterator[tuple[Kernel, Epoch]]:
     """Train epoch by epoch, moving the memories.
@@ -266,6 +267,8 @@ def train(
         Numbers of the epochs to run, by which the schedules go.
     reach : float
         The largest overlap that can occur, in neurons.
+    precision : {"full", "tf32"}, default="full"
+        Of matrix products on a GPU.
     rng : RandomState or None
         Shuffles the samples in every epoch; None: consecutive rows.
 
@@ -279,7 +282,9 @@ def train(
     n_samples = X.shape[0]
     batch_size = min(descent.batch_size, n_samples)
     formulation = formulate(descent.ramp.at(epochs.start))
-    with kernel_for(state.memories, formulation, batch_size, reach) as kernel:
+    with kernel_for(
+        state.memories, state.connections, formulation, batch_size, reach, precision
+    ) as kernel:
         for number in epochs:
             step = Step(
                 descent.objective,
@@ -290,6 +295,7 @@ def train(
             order = kernel.begin_epoch(
                 formulate(descent.ramp.at(number)),
                 step,
+                X,
                 None if rng is None else rng.permutation(n_samples),
             )
             tally = kernel.tally(state.memories, state.connections.shape[1])

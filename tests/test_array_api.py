@@ -67,7 +67,7 @@ def test_numpy_kernel_does_what_the_reference_does(namespace, formulation, energ
             module.asarray(memories.copy()), module.asarray(connections.copy())
         )
         tally = kernel.tally(state.memories, 4)
-        kernel.begin_epoch(equations, Step(PowerError(3), 0.1, 0.9, 1e-3), None)
+        kernel.begin_epoch(equations, Step(PowerError(3), 0.1, 0.9, 1e-3), X, None)
         for rows in (slice(0, 12), slice(12, 25)):
             dtype = state.memories.dtype
             batch = kernel.batch(module.asarray(X), rows, dtype)

@@ -123,7 +123,7 @@ def test_blocks_and_threads_change_only_rounding(kind, power, monkeypatch):
             overlaps, scores = kernel.forward(batch, state.memories, state.connections)
             scores = scores.copy()
             signal = ErrorSignal(delta, log_weight, samples=np.arange(0, 29, 2))
-            kernel.begin_epoch(formulation, Step(None, 0.1, momentum=0.5), None)
+            kernel.begin_epoch(formulation, Step(None, 0.1, momentum=0.5), X, None)
             kernel.descend(batch, overlaps, signal, state)
         results.append((scores, state.memories, state.connections))
     x = X @ memories.T / 3.0 + formulation.offset(connections)

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from array_api_compat import is_numpy_array
+from array_api_compat import is_cupy_array, is_numpy_array
 
 from ..formulations import Formulation
 from .base import Kernel, Step
+from .cuda import CudaKernel, has_kernel
 from .numpy import NumpyKernel
 from .reference import ReferenceKernel
 from .threads import thread_team
@@ -24,9 +25,11 @@ __all__ = ["Kernel", "Step", "kernel_for"]
 @contextmanager
 def kernel_for(
     memories: Any,
+    connections: Any,
     formulation: Formulation,
     batch_size: int,
     reach: float | None = None,
+    precision: str = "full",
 ) -> Iterator[Kernel]:
     """Open the kernel for where the memories live.
 
@@ -34,15 +37,22 @@ def kernel_for(
     ----------
     memories : array of shape (n_memories, n_features)
         Memories of the network.
+    connections : array of shape (n_memories, n_classes)
+        Recognition connections.
     formulation : Formulation
         Equations of the network.
     batch_size : int
         Largest number of samples in a minibatch.
     reach : float, optional
         The largest overlap that can occur, in neurons.
+    precision : {"full", "tf32"}, default="full"
+        Of matrix products on a GPU.
     """
     if is_numpy_array(memories):
         with thread_team(memories.size * batch_size) as threads:
             yield NumpyKernel(formulation, reach, threads)
+    elif is_cupy_array(memories) and has_kernel(formulation.energy):
+        n_classes = connections.shape[1]
+        yield CudaKernel(formulation, n_classes, memories.dtype, reach, precision)
     else:
         yield ReferenceKernel(formulation)

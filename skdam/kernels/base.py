@@ -56,9 +56,9 @@ class Kernel:
         self.formulation = formulation
 
     def begin_epoch(
-        self, formulation: Formulation, step: Step, order: np.ndarray | None
+        self, formulation: Formulation, step: Step, X: Array, order: np.ndarray | None
     ) -> Array | None:
-        """Take the settings of an epoch; return the order of samples to draw from."""
+        """Take the settings of an epoch; return the order in which to draw from X."""
         self.formulation = formulation
         self.step = step
         return order

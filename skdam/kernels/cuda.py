@@ -1,0 +1,419 @@
+"""Kernels for CuPy arrays: fused, on one stream, and recorded as a graph.
+
+A step is two matrix products and seven small kernels (``memory.cu``), whose arithmetic
+is in ``arithmetic.h``. Order of samples, losses and hits stay on the device; the host
+waits for it once an epoch. From the second epoch on, an epoch is recorded as one CUDA
+graph and replayed, which spares the host the launches.
+
+All samples are followed: a share of the gradient below ``gradient_tolerance`` costs
+nothing here, where every minibatch has the same shape.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..energies import (
+    Energy,
+    Exponential,
+    LogCosh,
+    Polynomial,
+    RectifiedPolynomial,
+    Softplus,
+)
+from ..formulations import Feedforward, Formulation
+from ..gpu import cupy
+from ..objectives import PowerError
+from .base import Kernel, Step
+from .minibatch import rows_at
+from .signal import ErrorSignal, Tally
+
+__all__ = ["CudaKernel", "compile_options", "has_kernel", "source"]
+
+Array = Any
+
+SOURCES = ["arithmetic.h", "memory.cu"]
+
+ENERGIES = [RectifiedPolynomial, Polynomial, LogCosh, Softplus, Exponential]
+"""In the order of their numbers in ``arithmetic.h``."""
+
+THREADS = 256
+CLASS_TILE = 16
+MEMORIES_PER_CHUNK = 64
+
+MAX_DIRECT_POWER = 8
+
+CUDA_R_32F, CUDA_R_64F = 0, 1
+COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F = 68, 77, 70
+GEMM_DEFAULT = -1
+WORKSPACE_BYTES = 2**25
+"""What cuBLAS recommends for the largest devices."""
+
+
+def has_kernel(energy: Energy) -> bool:
+    """Tell whether the CUDA source knows an energy."""
+    return type(energy) in ENERGIES
+
+
+def source() -> str:
+    """Return the CUDA source of all kernels."""
+    folder = Path(__file__).parent
+    return "".join(
+        (folder / name).read_text() for name in ["arithmetic.h", "memory.cu"]
+    )
+
+
+def compile_options(
+    formulation: Formulation,
+    n_classes: int,
+    dtype: Any,
+    log_loss: bool = False,
+    reach: float | None = None,
+) -> tuple[str, ...]:
+    """Return the compiler's options that make the source one network's.
+
+    Parameters
+    ----------
+    formulation : Formulation
+        Equations of the network.
+    n_classes : int
+        Number of classes.
+    dtype : dtype
+        float32 or float64.
+    log_loss : bool
+        Whether the objective is the cross-entropy.
+    reach : float, optional
+        The largest overlap that can occur, in neurons; by default any.
+    """
+    energy = formulation.energy
+    scale = None if reach is None else reach / formulation.temperature
+    settings = {
+        "REAL": "double" if dtype == np.float64 else "float",
+        "ENERGY": ENERGIES.index(type(energy)),
+        "POWER": repr(float(getattr(energy, "power", 0))),
+        "DIFFERENCE": int(not isinstance(formulation, Feedforward)),
+        "STEEP": int(_is_steep(energy, scale, dtype)),
+        "LOSS": int(log_loss),
+        "CLASSES": n_classes,
+        "CLASS_TILE": min(n_classes, CLASS_TILE),
+        "THREADS": THREADS,
+    }
+    return "--std=c++17", *(f"-D{name}={value}" for name, value in settings.items())
+
+
+def _is_steep(energy: Energy, reach: float | None, dtype: Any) -> bool:
+    """Tell whether sums of F(x) may leave the range of the type, up or down."""
+    if isinstance(energy, Exponential):
+        return True
+    power = getattr(energy, "power", 0)
+    if power <= 2:
+        return False
+    if power > MAX_DIRECT_POWER or reach is None:
+        return True
+    room = 0.5 * math.log(np.finfo(dtype).max)
+    return power * abs(math.log(max(reach, 1e-300))) > room
+
+
+@cache
+def _module(options: tuple[str, ...]) -> Any:
+    return cupy.RawModule(code=source(), options=options)
+
+
+class CudaKernel(Kernel):
+    """Scores and descent steps of one network on a GPU, with the buffers they reuse.
+
+    Parameters
+    ----------
+    formulation : Formulation
+        Equations of the network, with its energy and temperature.
+    n_classes : int
+        Number of classes.
+    dtype : dtype
+        float32 or float64.
+    reach : float, optional
+        The largest overlap that can occur, in neurons; by default any.
+    precision : {"full", "tf32"}, default="full"
+        Of the factors in matrix products of single precision.
+    """
+
+    step: Step | None = None
+
+    def __init__(
+        self,
+        formulation: Formulation,
+        n_classes: int,
+        dtype: Any,
+        reach: float | None = None,
+        precision: str = "full",
+    ):
+        super().__init__(formulation)
+        self.n_classes = n_classes
+        self.dtype = np.dtype(dtype)
+        self.reach = reach
+        self.precision = precision
+        self._buffers: dict[tuple, Array] = {}
+        self._options: tuple[str, ...] = ()
+        self._graph = None
+        self._epochs_as_now = 0
+        self._multiply = cupy.cuda.cublas.gemmEx
+        self._take_settings()
+
+    # What surrounds the steps of an epoch.
+
+    def begin_epoch(
+        self, formulation: Formulation, step: Step, X: Array, order: np.ndarray | None
+    ) -> Array | None:
+        super().begin_epoch(formulation, step, X, order)
+        self._take_settings()
+        self._is_resident = isinstance(X, cupy.ndarray)
+        if order is None or not self._is_resident:
+            return order
+        on_device = self._buffer("order", (len(order),), np.int32)
+        _send(order.astype(np.int32), on_device)
+        return on_device
+
+    def tally(self, memories: Array, n_classes: int) -> Tally:
+        sums = self._buffer("tally", (2 + n_classes,), np.float64)
+        sums.fill(0)
+        return Tally(sums[0, ...], sums[1, ...], sums[2:])
+
+    def run(self, steps: Callable[[], None]) -> None:
+        """Run the steps of an epoch: launch by launch at first, then as one graph."""
+        self._epochs_as_now += 1
+        # The first epoch makes all buffers: nothing may be allocated while recording.
+        if self._epochs_as_now == 2 and self._is_resident:
+            self._graph = self._record(steps)
+        if self._graph is None:
+            steps()
+        else:
+            self._graph.launch()
+
+    def _record(self, steps: Callable[[], None]) -> Any:
+        """Return the steps as a graph; None, with a warning, where that fails."""
+        stream = cupy.cuda.get_current_stream()
+        try:
+            # CuPy makes no cuBLAS calls while it records: they are made directly.
+            self._multiply = _recordable_gemm(
+                stream, self._buffer("workspace", (WORKSPACE_BYTES,), np.uint8)
+            )
+            stream.begin_capture()
+            try:
+                steps()
+            finally:
+                graph = stream.end_capture()
+        except Exception as error:
+            warnings.warn(
+                f"Training goes on without a CUDA graph, a little slower: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            graph = None
+        finally:
+            self._multiply = cupy.cuda.cublas.gemmEx
+        return graph
+
+    # The parts of a step.
+
+    def batch(self, X: Array, rows: slice | Array, dtype: Any) -> Array:
+        if not isinstance(X, cupy.ndarray):
+            host = rows_at(X, rows, self.formulation.temperature, self.dtype)
+            batch = self._buffer("batch", host.shape)
+            _send(host, batch)
+            return batch
+        if X.dtype != self.dtype or not X.flags.c_contiguous:
+            X = cupy.ascontiguousarray(X, dtype=self.dtype)
+        rows = self._rows(rows, len(X))
+        batch = self._buffer("batch", (len(rows), X.shape[1]))
+        self._launch(
+            "gather",
+            -(-batch.size // THREADS),
+            *(X, rows, self._settings, X.shape[1], len(rows), batch),
+        )
+        return batch
+
+    def forward(
+        self, batch: Array, memories: Array, connections: Array
+    ) -> tuple[Array, Array]:
+        n_samples, n_features = batch.shape
+        n_memories, n_classes = connections.shape
+        overlaps = self._buffer("overlaps", (n_memories, n_samples))
+        # As BLAS has it, column after column: overlaps^T = batch . memories^T.
+        self._gemm(True, n_samples, n_memories, n_features, batch, memories, overlaps)
+        if not isinstance(self.formulation, Feedforward):
+            self._launch(
+                "add_offset",
+                n_memories,
+                *(connections, self._settings, n_samples, overlaps),
+            )
+        n_chunks = -(-n_memories // MEMORIES_PER_CHUNK)
+        blocks = -(-n_samples // THREADS)
+        parts = self._buffer("parts", (n_chunks, n_classes, n_samples))
+        scales = self._buffer("scales", (n_chunks, n_samples))
+        scores = self._buffer("scores", (n_samples, n_classes))
+        self._launch(
+            "respond",
+            (blocks, n_chunks, -(-n_classes // CLASS_TILE)),
+            *(overlaps, connections, self._settings, n_memories, n_samples),
+            *(MEMORIES_PER_CHUNK, parts, scales),
+        )
+        room = self.dtype.type(0.6 * math.log(np.finfo(self.dtype).max))
+        self._launch(
+            "combine", blocks, parts, scales, n_chunks, n_samples, room, scores
+        )
+        return overlaps, scores
+
+    def error_signal(
+        self,
+        scores: Array,
+        codes: Array,
+        weights: Array | None,
+        rows: slice | Array,
+        tally: Tally,
+    ) -> ErrorSignal:
+        n_samples, n_classes = scores.shape
+        delta = self._buffer("delta", (n_classes, n_samples))
+        log_weight = self._buffer("log_weight", (n_samples,))
+        self._launch(
+            "judge",
+            1,
+            *(scores, codes, np.intp(0) if weights is None else weights),
+            *(self._rows(rows, len(codes)), self._settings, n_samples),
+            *(delta, log_weight, self._common_scale),
+            self._buffer("tally", (2 + n_classes,), np.float64),
+        )
+        return ErrorSignal(delta, log_weight)
+
+    def descend(
+        self, batch: Array, overlaps: Array, signal: ErrorSignal, state
+    ) -> None:
+        n_samples, n_features = batch.shape
+        n_memories = len(state.memories)
+        slopes = self._buffer("slopes", overlaps.shape)
+        d_connections = self._buffer("d_connections", state.connections.shape)
+        log_scales = self._buffer("log_scales", (n_memories,))
+        self._launch(
+            "differentiate",
+            n_memories,
+            *(overlaps, state.connections, signal.delta, signal.log_weight),
+            *(self._settings, n_samples, slopes, d_connections, log_scales),
+        )
+        gradient = self._buffer("gradient", (n_memories, n_features))
+        # As BLAS has it, column after column: gradient^T = batch^T . slopes^T.
+        self._gemm(False, n_features, n_memories, n_samples, batch, slopes, gradient)
+        self._launch(
+            "move",
+            n_memories,
+            *(gradient, d_connections, log_scales, self._common_scale),
+            *(self._settings, n_features, state.memories, state.connections),
+            *(state.velocity, state.connection_velocity, state.log_scale),
+        )
+
+    # The device.
+
+    def _take_settings(self) -> None:
+        """Send what the kernels read in an epoch, and note how to compile them."""
+        step = self.step
+        momentum = step.momentum if step else 0
+        settings = [
+            1 / self.formulation.temperature,
+            getattr(step.objective, "exponent", 1) if step else 1,
+            step.learning_rate if step else 0,
+            math.log(momentum) if momentum else -math.inf,
+        ]
+        _send(np.array(settings, self.dtype), self._settings)
+        log_loss = step is not None and not isinstance(step.objective, PowerError)
+        options = compile_options(
+            self.formulation, self.n_classes, self.dtype, log_loss, self.reach
+        )
+        if options != self._options:
+            self._options = options
+            self._graph = None
+            self._epochs_as_now = 0
+
+    @property
+    def _settings(self) -> Array:
+        return self._buffer("settings", (4,))
+
+    @property
+    def _common_scale(self) -> Array:
+        return self._buffer("common_scale", (1,), np.float64)
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        """Return the array of a name and shape, always the same one.
+
+        A recorded graph holds its address.
+        """
+        key = name, shape
+        if key not in self._buffers:
+            self._buffers[key] = cupy.empty(shape, dtype or self.dtype)
+        return self._buffers[key]
+
+    def _rows(self, rows: slice | Array, n_samples: int) -> Array:
+        """Return the numbers of samples, on the device."""
+        if isinstance(rows, slice):
+            key = "all rows", (n_samples,)
+            if key not in self._buffers:
+                self._buffers[key] = cupy.arange(n_samples, dtype=np.int32)
+            return self._buffers[key][rows]
+        return cupy.asarray(rows, dtype=np.int32)
+
+    def _launch(self, name: str, blocks: int | tuple, *arguments: Any) -> None:
+        """Launch a kernel; whole numbers among the arguments are C's int."""
+        _module(self._options).get_function(name)(
+            blocks if isinstance(blocks, tuple) else (blocks,),
+            (THREADS,),
+            tuple(np.int32(a) if isinstance(a, int) else a for a in arguments),
+        )
+
+    def _gemm(
+        self, transpose: bool, m: int, n: int, k: int, a: Array, b: Array, out: Array
+    ) -> None:
+        """Multiply, column after column: out (m, n) = a or a^T, by b (k, n)."""
+        double = self.dtype == np.float64
+        kind = CUDA_R_64F if double else CUDA_R_32F
+        compute = COMPUTE_64F if double else COMPUTE_32F
+        if not double and self.precision == "tf32":
+            compute = COMPUTE_32F_FAST_TF32
+        one, zero = np.ones(1, self.dtype), np.zeros(1, self.dtype)
+        self._multiply(
+            *(cupy.cuda.device.get_cublas_handle(), int(transpose), 0, m, n, k),
+            *(one.ctypes.data, a.data.ptr, kind, k if transpose else m),
+            *(b.data.ptr, kind, k, zero.ctypes.data, out.data.ptr, kind, m),
+            *(compute, GEMM_DEFAULT),
+        )
+
+
+def _send(host: np.ndarray, device: Array) -> None:
+    """Copy to the device, after what the current stream has to do."""
+    device.set(host, stream=cupy.cuda.get_current_stream())
+
+
+def _recordable_gemm(stream: Any, workspace: Array) -> Callable:
+    """Return cuBLAS's GemmEx, called directly, on a stream."""
+    from cuda.pathfinder import load_nvidia_dynamic_lib
+
+    library = ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    signature = [pointer] + 5 * [number] + 2 * [pointer] + 2 * [number] + [pointer]
+    signature += 2 * [number] + 2 * [pointer] + 4 * [number]
+
+    def checked(name: str, *arguments: Any) -> None:
+        status = getattr(library, name)(*arguments)
+        if status:
+            raise RuntimeError(f"{name} returned status {status}.")
+
+    handle = pointer(cupy.cuda.device.get_cublas_handle())
+    checked("cublasSetStream_v2", handle, pointer(stream.ptr))
+    # One that cuBLAS allocated itself would be part of the graph.
+    size = ctypes.c_size_t(workspace.nbytes)
+    checked("cublasSetWorkspace_v2", handle, pointer(workspace.data.ptr), size)
+    library.cublasGemmEx.argtypes = signature
+    return lambda *arguments: checked("cublasGemmEx", *arguments)
