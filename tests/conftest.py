@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from skdam.datasets import load_mnist
+from skdam.gpu import count_devices
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,10 @@ def mnist():
     if not os.environ.get("SKDAM_MNIST"):
         pytest.skip("SKDAM_MNIST does not name a folder with MNIST's IDX files")
     return load_mnist()
+
+
+def pytest_collection_modifyitems(items):
+    if count_devices() == 0:
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="CuPy sees no CUDA device"))

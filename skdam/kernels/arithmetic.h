@@ -120,7 +120,8 @@ FUNCTION real rise(real x, real d, real log_scale) {
             }
             return d * sum;
         }
-        if (signs_agree) {
+        if (signs_agree && (real)POWER * fabs(d) <= fabs(x)) {
+            /* A small rise, where a plain difference would lose digits. */
             real relative = (real)expm1((real)POWER * log1p(d / x));
             return relative * (STEEP ? scaled(x, 0, -log_scale) : value(x));
         }
