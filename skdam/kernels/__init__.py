@@ -12,6 +12,7 @@ from typing import Any
 
 from array_api_compat import is_cupy_array, is_numpy_array
 
+from ..devices import Place
 from ..formulations import Formulation
 from .base import Kernel, Step
 from .cuda import CudaKernel, has_kernel
@@ -55,4 +56,4 @@ def kernel_for(
         n_classes = connections.shape[1]
         yield CudaKernel(formulation, n_classes, memories.dtype, reach, precision)
     else:
-        yield ReferenceKernel(formulation)
+        yield ReferenceKernel(formulation, Place.of_array(memories))

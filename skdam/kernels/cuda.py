@@ -47,7 +47,7 @@ ENERGIES = [RectifiedPolynomial, Polynomial, LogCosh, Softplus, Exponential]
 
 THREADS = 256
 CLASS_TILE = 16
-MEMORIES_PER_CHUNK = 64
+MEMORIES_PER_CHUNK = 32
 
 MAX_DIRECT_POWER = 8
 
@@ -266,7 +266,9 @@ class CudaKernel(Kernel):
         )
         room = self.dtype.type(0.6 * math.log(np.finfo(self.dtype).max))
         self._launch(
-            "combine", blocks, parts, scales, n_chunks, n_samples, room, scores
+            "combine",
+            (blocks, n_classes),
+            *(parts, scales, n_chunks, n_samples, room, scores),
         )
         return overlaps, scores
 

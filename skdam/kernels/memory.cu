@@ -114,26 +114,26 @@ extern "C" __global__ void respond(const real *x, const real *connections,
     if (alpha == 0) scales[(long long)blockIdx.y * n_samples + sample] = scale;
 }
 
+/* One thread for a sample and a class. */
 extern "C" __global__ void combine(const real *parts, const real *scales, int n_chunks,
                                    int n_samples, real room, real *scores) {
     int sample = blockIdx.x * blockDim.x + threadIdx.x;
+    int alpha = blockIdx.y;
     if (sample >= n_samples) return;
     real common = NONE;
     for (int chunk = 0; chunk < n_chunks; ++chunk)
         common = fmax(common, scales[(long long)chunk * n_samples + sample]);
+    real sum = 0;
+    for (int chunk = 0; chunk < n_chunks; ++chunk) {
+        real scale = scales[(long long)chunk * n_samples + sample];
+        if (scale > NONE)
+            sum += parts[((long long)chunk * CLASSES + alpha) * n_samples + sample] *
+                   (STEEP ? (real)exp(scale - common) : (real)1);
+    }
     /* A scale beyond the range of the type is brought to its edge: the score is then
      * far beyond, or far below, what tanh distinguishes. */
-    real factor = (real)exp(fmin(fmax(common, -room), room));
-    for (int alpha = 0; alpha < CLASSES; ++alpha) {
-        real sum = 0;
-        for (int chunk = 0; chunk < n_chunks; ++chunk) {
-            real scale = scales[(long long)chunk * n_samples + sample];
-            if (scale > NONE)
-                sum += parts[((long long)chunk * CLASSES + alpha) * n_samples + sample] *
-                       (STEEP ? (real)exp(scale - common) : (real)1);
-        }
-        scores[(long long)sample * CLASSES + alpha] = sum * factor;
-    }
+    scores[(long long)sample * CLASSES + alpha] =
+        sum * (real)exp(fmin(fmax(common, -room), room));
 }
 
 /* A single block. tally: loss, weight, hits of each class. */
@@ -248,9 +248,9 @@ extern "C" __global__ void differentiate(const real *x, const real *connections,
     if (threadIdx.x == 0) log_scales[memory] = log_scale;
     real shift = log_scale > NONE ? log_scale : (real)0;
 
-    double sum_of_slopes = 0;
+    real slopes_of_thread = 0;
     for (int alpha = 0; alpha < CLASSES; alpha += CLASS_TILE) {
-        double sums[CLASS_TILE];
+        real sums[CLASS_TILE];
         for (int k = 0; k < CLASS_TILE; ++k) sums[k] = 0;
         for (int sample = threadIdx.x; sample < n_samples; sample += THREADS) {
             real overlap = overlaps[sample], derivative = 0;
@@ -293,7 +293,7 @@ extern "C" __global__ void differentiate(const real *x, const real *connections,
                 derivative = 2 * inverse_temperature * coefficient * steepness;
             }
             slopes[sample] = derivative + (alpha > 0 ? slopes[sample] : (real)0);
-            sum_of_slopes += derivative;
+            slopes_of_thread += derivative;
         }
         for (int k = 0; k < CLASS_TILE && alpha + k < CLASSES; ++k) {
             double factor = DIFFERENCE ? inverse_temperature : 2 * inverse_temperature;
@@ -304,7 +304,7 @@ extern "C" __global__ void differentiate(const real *x, const real *connections,
     }
     if (DIFFERENCE) {
         /* Every xi_gamma also lowers its memory's overlap x. */
-        sum_of_slopes = block_sum(sum_of_slopes, shared);
+        double sum_of_slopes = block_sum(slopes_of_thread, shared);
         __syncthreads();
         for (int alpha = threadIdx.x; alpha < CLASSES; alpha += THREADS)
             d_connections[memory * CLASSES + alpha] -=

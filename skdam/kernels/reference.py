@@ -11,7 +11,10 @@ import math
 from typing import Any
 
 from array_api_compat import array_namespace
+from scipy import sparse
 
+from ..devices import Place, take
+from ..formulations import Formulation
 from .base import Kernel
 from .minibatch import rows_at
 from .signal import ErrorSignal, widest_float
@@ -22,10 +25,25 @@ Array = Any
 
 
 class ReferenceKernel(Kernel):
-    """Scores and descent steps of one network, in any namespace."""
+    """Scores and descent steps of one network, in any namespace.
+
+    Parameters
+    ----------
+    formulation : Formulation
+        Equations of the network, with its energy and temperature.
+    place : Place, optional
+        Where to compute; by default where the data is.
+    """
+
+    def __init__(self, formulation: Formulation, place: Place | None = None):
+        super().__init__(formulation)
+        self.place = place
 
     def batch(self, X: Array, rows: slice | Array, dtype: Any) -> Array:
-        return rows_at(X, rows, self.formulation.temperature, dtype)
+        batch = take(X, rows)
+        batch = batch.toarray() if sparse.issparse(batch) else batch
+        batch = batch if self.place is None else self.place.put(batch)
+        return rows_at(batch, slice(None), self.formulation.temperature, dtype)
 
     def forward(
         self, batch: Array, memories: Array, connections: Array

@@ -1,0 +1,178 @@
+"""The classifier on a CUDA device."""
+
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import joblib
+import literal
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from skdam import DenseAssociativeMemoryClassifier, gpu
+from skdam.gpu import cupy
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    # Recording a graph must not fail in silence.
+    pytest.mark.filterwarnings("error::RuntimeWarning"),
+]
+
+
+def small(**parameters):
+    parameters = {"random_state": 0, "max_iter": 20, "n_memories": 100} | parameters
+    return DenseAssociativeMemoryClassifier(**parameters)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("formulation", ["feedforward", "energy"])
+@pytest.mark.parametrize("power", [2, 3, 20])
+def test_agrees_with_the_host(power, formulation, dtype, digits):
+    X_train, X_test, y_train, y_test = digits
+    parameters = {"power": power, "formulation": formulation, "dtype": dtype}
+    parameters |= {"error_exponent": 3, "gradient_tolerance": 0}
+    host = small(device="cpu", **parameters).fit(X_train, y_train)
+    clf = small(device="cuda", **parameters).fit(X_train, y_train)
+    assert type(clf.memories_) is np.ndarray
+    assert abs(clf.score(X_test, y_test) - host.score(X_test, y_test)) < 0.03
+    if dtype == "float64":
+        assert_allclose(clf.loss_curve_, host.loss_curve_, rtol=1e-6)
+    # The same network gives the same scores.
+    expected = host.decision_function(X_test)
+    scores = host.set_params(device="cuda").decision_function(X_test)
+    scale = np.abs(expected).max(axis=1, keepdims=True)
+    assert (np.abs(scores - expected) <= 1e-4 * scale).all()
+
+
+def test_same_seed_same_bits(digits):
+    X_train, _, y_train, _ = digits
+    one, other = (small(device="cuda").fit(X_train, y_train) for _ in range(2))
+    assert_array_equal(one.memories_, other.memories_)
+
+
+def test_tf32(digits):
+    X_train, X_test, y_train, y_test = digits
+    clf = small(device="cuda", dtype="float32", matmul_precision="tf32")
+    assert clf.fit(X_train, y_train).score(X_test, y_test) > 0.9
+
+
+def test_arrays_stay_on_the_device(digits):
+    X_train, X_test, y_train, y_test = digits
+    expected = small(device="cuda").fit(X_train, y_train)
+    with config_context(array_api_dispatch=True):
+        X, y = cupy.asarray(X_train), cupy.asarray(y_train)
+        clf = small().fit(X, y)
+        X = cupy.asarray(X_test)
+        results = [
+            clf.memories_,
+            clf.recognition_connections_,
+            clf.predict(X),
+            clf.predict_proba(X),
+            clf.decision_function(X),
+            clf.compute_energy(X, cupy.asarray(y_test)),
+        ]
+        assert all(isinstance(result, cupy.ndarray) for result in results)
+        assert clf.score(X, cupy.asarray(y_test)) > 0.9
+    assert_allclose(results[0].get(), expected.memories_, rtol=1e-6, atol=1e-9)
+    assert_array_equal(results[2].get(), expected.predict(X_test))
+
+
+def test_pipeline_and_search_on_the_device(digits):
+    X, _, y, _ = digits
+    model = make_pipeline(MinMaxScaler((-1, 1)), small())
+    grid = {"denseassociativememoryclassifier__power": [2, 3]}
+    with config_context(array_api_dispatch=True):
+        search = GridSearchCV(model, grid, cv=2)
+        search.fit(cupy.asarray(X), cupy.asarray(y))
+        assert isinstance(search.predict(cupy.asarray(X)), cupy.ndarray)
+    assert search.best_score_ > 0.8
+
+
+def test_search_in_threads(digits):
+    X, _, y, _ = digits
+    grid = {"power": [2, 3], "error_exponent": [1, 3]}
+    search = GridSearchCV(small(device="cuda"), grid, cv=2)
+    expected = search.fit(X, y).cv_results_["mean_test_score"]
+    with joblib.parallel_config("threading", n_jobs=4):
+        scores = search.fit(X, y).cv_results_["mean_test_score"]
+    assert_allclose(scores, expected)
+
+
+def test_threads_share_the_data():
+    X = np.random.default_rng(0).normal(size=(500, 20))
+    with gpu.session(cupy.cuda.Device(0), ""):
+        one, other = gpu.hold(X, 0), gpu.hold(X.copy(), 0)
+        assert other is one
+        assert gpu.hold(X + 1, 0) is not one
+        assert_array_equal(one.array.get(), X)
+
+
+def test_data_that_does_not_fit_is_streamed(monkeypatch, digits):
+    X_train, _, y_train, _ = digits
+    expected = small(device="cuda").fit(X_train, y_train)
+    monkeypatch.setattr(gpu, "SPARE_SHARE", 1)
+    clf = small(device="cuda").fit(X_train, y_train)
+    assert_allclose(clf.memories_, expected.memories_, rtol=1e-6, atol=1e-9)
+
+
+def test_too_little_memory(monkeypatch, digits):
+    X_train, _, y_train, _ = digits
+    clf = small(device="cuda").fit(X_train, y_train)
+    pool = cupy.get_default_memory_pool()
+    pool.free_all_blocks()
+    pool.set_limit(size=pool.total_bytes() + 2**20)
+    try:
+        with pytest.raises(MemoryError, match="Lower n_memories or batch_size"):
+            clf.set_params(n_memories=200_000).fit(X_train, y_train)
+    finally:
+        pool.set_limit(size=0)
+    assert len(clf.memories_) == 100
+    clf.predict(X_train)
+
+
+def test_an_energy_that_cuda_does_not_know(digits):
+    X_train, X_test, y_train, _ = (part[:300] for part in digits)
+    parameters = {"energy": literal.Quartic(), "max_iter": 3, "dtype": "float64"}
+    expected = small(device="cpu", **parameters).fit(X_train, y_train)
+    clf = small(device="cuda", **parameters).fit(X_train, y_train)
+    assert_allclose(
+        clf.decision_function(X_test), expected.decision_function(X_test), rtol=1e-4
+    )
+
+
+def test_pickle_needs_no_gpu(tmp_path, digits):
+    X_train, X_test, y_train, _ = digits
+    with config_context(array_api_dispatch=True):
+        clf = small().fit(cupy.asarray(X_train), cupy.asarray(y_train))
+        expected = clf.predict(cupy.asarray(X_test)).get()
+    (tmp_path / "model.pickle").write_bytes(pickle.dumps(clf))
+    np.save(tmp_path / "X.npy", X_test)
+    np.save(tmp_path / "expected.npy", expected)
+    script = """
+        import pickle, sys
+        sys.modules["cupy"] = None
+        import numpy as np
+        with open("model.pickle", "rb") as file:
+            clf = pickle.load(file)
+        predicted = clf.set_params(device="cpu").predict(np.load("X.npy"))
+        assert (predicted == np.load("expected.npy")).mean() > 0.99
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=tmp_path, check=True
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("formulation", ["feedforward", "energy"])
+def test_learns_mnist(formulation, mnist):
+    clf = DenseAssociativeMemoryClassifier(
+        300, formulation=formulation, max_iter=6, random_state=0, device="cuda"
+    ).fit(mnist.X_train[:20000], mnist.y_train[:20000])
+    assert 1 - clf.score(mnist.X_test, mnist.y_test) < 0.05
