@@ -246,7 +246,7 @@ class CudaKernel(Kernel):
         n_memories, n_classes = connections.shape
         overlaps = self._buffer("overlaps", (n_memories, n_samples))
         # As BLAS has it, column after column: overlaps^T = batch . memories^T.
-        self._gemm(True, n_samples, n_memories, n_features, batch, memories, overlaps)
+        self.gemm(True, n_samples, n_memories, n_features, batch, memories, overlaps)
         if not isinstance(self.formulation, Feedforward):
             self._launch(
                 "add_offset",
@@ -309,7 +309,7 @@ class CudaKernel(Kernel):
         )
         gradient = self._buffer("gradient", (n_memories, n_features))
         # As BLAS has it, column after column: gradient^T = batch^T . slopes^T.
-        self._gemm(False, n_features, n_memories, n_samples, batch, slopes, gradient)
+        self.gemm(False, n_features, n_memories, n_samples, batch, slopes, gradient)
         self._launch(
             "move",
             n_memories,
@@ -375,7 +375,7 @@ class CudaKernel(Kernel):
             tuple(np.int32(a) if isinstance(a, int) else a for a in arguments),
         )
 
-    def _gemm(
+    def gemm(
         self, transpose: bool, m: int, n: int, k: int, a: Array, b: Array, out: Array
     ) -> None:
         """Multiply, column after column: out (m, n) = a or a^T, by b (k, n)."""
