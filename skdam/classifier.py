@@ -639,7 +639,7 @@ class DenseAssociativeMemoryClassifier(
             warnings.warn(
                 f"Training was interrupted after {self.n_iter_} epochs; the best "
                 "memories so far are kept.",
-                stacklevel=5,
+                stacklevel=6,
             )
         finally:
             epochs.close()
@@ -780,7 +780,7 @@ class DenseAssociativeMemoryClassifier(
                 "saturates or silences the units, too high only silences them), begin "
                 "at a higher initial_temperature, or lower learning_rate_init.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _scores(self, X) -> Any:
