@@ -625,7 +625,7 @@ class DenseAssociativeMemoryClassifier(
                     if patience.improves(-score, tol):
                         best = deepcopy(self._kept())
                 if self.verbose:
-                    self._print_progress()
+                    self._print_progress(epoch.accuracy)
                 if callbacks.are_active:
                     self._bring(home)
                 stop = callbacks.end_epoch()
@@ -663,8 +663,9 @@ class DenseAssociativeMemoryClassifier(
         names = ["memories_", "recognition_connections_", "temperature_", "best_iter_"]
         return {name: getattr(self, name) for name in names}
 
-    def _print_progress(self) -> None:
+    def _print_progress(self, accuracy: float) -> None:
         line = f"Epoch {self.n_iter_}, loss = {self.loss_curve_[-1]:.6g}"
+        line += f", training score = {accuracy:.6f}"
         if self.validation_scores_:
             line += f", validation score = {self.validation_scores_[-1]:.6f}"
         print(line)

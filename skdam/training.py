@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .devices import to_numpy
 from .formulations import Formulation
 from .kernels import Kernel, Step, kernel_for
 from .kernels.signal import Tally, widest_float
@@ -178,17 +177,17 @@ class Epoch:
     ----------
     loss : float
         Weighted mean of the objective, each minibatch before its step.
-    hits : array of shape (n_classes,)
-        Correct predictions, by true class.
+    accuracy : float
+        Share of correct predictions, each minibatch before its step.
     """
 
     loss: float
-    hits: np.ndarray
+    accuracy: float
 
     @classmethod
-    def of(cls, tally: Tally) -> Epoch:
+    def of(cls, tally: Tally, n_samples: int) -> Epoch:
         """Return the report of an epoch that has been added up."""
-        return cls(float(tally.loss / tally.weight), to_numpy(tally.hits))
+        return cls(float(tally.loss / tally.weight), float(tally.hits) / n_samples)
 
 
 def minibatches(
@@ -298,14 +297,14 @@ def train(
                 X,
                 None if rng is None else rng.permutation(n_samples),
             )
-            tally = kernel.tally(state.memories, state.connections.shape[1])
+            tally = kernel.tally(state.memories)
 
             def steps(order=order, tally=tally):
                 for rows in minibatches(n_samples, batch_size, order):
                     _take_step(kernel, state, X, rows, codes, weights, tally)
 
             kernel.run(steps)
-            yield kernel, Epoch.of(tally)
+            yield kernel, Epoch.of(tally, n_samples)
 
 
 def _take_step(

@@ -20,7 +20,6 @@ COMPILER = shutil.which("g++") or shutil.which("clang++")
 PRELUDE = """
 #include <barrier>
 #include <cmath>
-#include <mutex>
 #include <thread>
 #include <vector>
 using namespace std;
@@ -28,7 +27,6 @@ struct Dim { unsigned x, y, z; };
 static thread_local Dim threadIdx, blockIdx;
 static Dim blockDim;
 static barrier<> *block_barrier;
-static mutex one_at_a_time;
 static double exchanged[1024];
 #define FUNCTION static inline
 #define __global__
@@ -41,10 +39,6 @@ static double __shfl_down_sync(unsigned, double mine, int offset) {
     double other = inside ? exchanged[threadIdx.x + offset] : mine;
     __syncthreads();
     return other;
-}
-static void atomicAdd(double *place, double more) {
-    lock_guard<mutex> lock(one_at_a_time);
-    *place += more;
 }
 template <class Kernel> static void run(Dim grid, unsigned n_threads, Kernel kernel) {
     barrier<> together(n_threads);

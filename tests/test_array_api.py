@@ -66,7 +66,7 @@ def test_numpy_kernel_does_what_the_reference_does(namespace, formulation, energ
         state = State.at_rest(
             module.asarray(memories.copy()), module.asarray(connections.copy())
         )
-        tally = kernel.tally(state.memories, 4)
+        tally = kernel.tally(state.memories)
         kernel.begin_epoch(equations, Step(PowerError(3), 0.1, 0.9, 1e-3), X, None)
         for rows in (slice(0, 12), slice(12, 25)):
             dtype = state.memories.dtype
@@ -85,7 +85,7 @@ def test_numpy_kernel_does_what_the_reference_does(namespace, formulation, energ
             [
                 overlaps,
                 scores,
-                to_numpy(tally.hits),
+                float(tally.hits),
                 float(tally.loss / tally.weight),
                 *(to_numpy(part) for part in vars(state).values()),
             ]

@@ -281,7 +281,10 @@ def test_verbose(capsys, digits):
     small(max_iter=2, verbose=True).fit(X_train, y_train, X_val=X_test, y_val=y_test)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
-    assert re.fullmatch(r"Epoch 2, loss = \S+, validation score = 0\.\d+", lines[1])
+    assert re.fullmatch(
+        r"Epoch 2, loss = \S+, training score = 0\.\d+, validation score = 0\.\d+",
+        lines[1],
+    )
 
 
 @pytest.fixture

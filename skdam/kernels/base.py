@@ -63,9 +63,9 @@ class Kernel:
         self.step = step
         return order
 
-    def tally(self, memories: Array, n_classes: int) -> Tally:
+    def tally(self, memories: Array) -> Tally:
         """Return an empty tally of an epoch."""
-        return Tally.empty(n_classes, like=memories)
+        return Tally.empty(like=memories)
 
     def run(self, steps: Callable[[], None]) -> None:
         """Run all steps of an epoch."""

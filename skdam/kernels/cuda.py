@@ -180,10 +180,9 @@ class CudaKernel(Kernel):
         _send(order.astype(np.int32), on_device)
         return on_device
 
-    def tally(self, memories: Array, n_classes: int) -> Tally:
-        sums = self._buffer("tally", (2 + n_classes,), np.float64)
-        sums.fill(0)
-        return Tally(sums[0, ...], sums[1, ...], sums[2:])
+    def tally(self, memories: Array) -> Tally:
+        self._sums.fill(0)
+        return Tally(*(self._sums[i, ...] for i in range(3)))
 
     def run(self, steps: Callable[[], None]) -> None:
         """Run the steps of an epoch: launch by launch at first, then as one graph."""
@@ -288,8 +287,7 @@ class CudaKernel(Kernel):
             1,
             *(scores, codes, np.intp(0) if weights is None else weights),
             *(self._rows(rows, len(codes)), self._settings, n_samples),
-            *(delta, log_weight, self._common_scale),
-            self._buffer("tally", (2 + n_classes,), np.float64),
+            *(delta, log_weight, self._common_scale, self._sums),
         )
         return ErrorSignal(delta, log_weight)
 
@@ -343,6 +341,11 @@ class CudaKernel(Kernel):
     @property
     def _settings(self) -> Array:
         return self._buffer("settings", (4,))
+
+    @property
+    def _sums(self) -> Array:
+        """Loss, weight and hits of an epoch."""
+        return self._buffer("sums", (3,), np.float64)
 
     @property
     def _common_scale(self) -> Array:

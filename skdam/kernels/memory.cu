@@ -136,14 +136,14 @@ extern "C" __global__ void combine(const real *parts, const real *scales, int n_
         sum * (real)exp(fmin(fmax(common, -room), room));
 }
 
-/* A single block. tally: loss, weight, hits of each class. */
+/* A single block. tally: loss, weight, hits. */
 extern "C" __global__ void judge(const real *scores, const int *codes,
                                  const double *weights, const int *rows,
                                  const real *settings, int n_samples, real *delta,
                                  real *log_weight, double *common_scale, double *tally) {
     __shared__ double shared[THREADS / 32];
     real m = settings[ERROR_EXPONENT];
-    double loss = 0, weight_sum = 0, responding = 0;
+    double loss = 0, weight_sum = 0, hits = 0, responding = 0;
     for (int sample = threadIdx.x; sample < n_samples; sample += THREADS) {
         const real *own = scores + (long long)sample * CLASSES;
         int label = codes[rows[sample]], best = 0;
@@ -187,7 +187,7 @@ extern "C" __global__ void judge(const real *scores, const int *codes,
         loss += error * weight;
         weight_sum += weight;
         responding = responding || responds;
-        if (best == label) atomicAdd(tally + 2 + label, 1.0);
+        hits += best == label;
     }
     bool any = block_max(responding, shared) > 0;
     double common = NONE;
@@ -211,9 +211,11 @@ extern "C" __global__ void judge(const real *scores, const int *codes,
     }
     loss = block_sum(loss, shared);
     weight_sum = block_sum(weight_sum, shared);
+    hits = block_sum(hits, shared);
     if (threadIdx.x == 0) {
         tally[0] += loss;
         tally[1] += weight_sum;
+        tally[2] += hits;
         *common_scale = common;
     }
 }

@@ -43,8 +43,8 @@ class Tally:
         Weighted sum of the objective.
     weight : array of shape ()
         Sum of the samples' weights.
-    hits : array of shape (n_classes,)
-        Correct predictions, by true class.
+    hits : array of shape ()
+        Number of correct predictions.
     """
 
     loss: Array
@@ -52,15 +52,11 @@ class Tally:
     hits: Array
 
     @classmethod
-    def empty(cls, n_classes: int, like: Array) -> Tally:
+    def empty(cls, like: Array) -> Tally:
         """Return a tally of nothing, in the namespace and on the device of an array."""
-        xp, where = array_namespace(like), device(like)
-        wide = widest_float(like)
-        return cls(
-            xp.zeros((), dtype=wide, device=where),
-            xp.zeros((), dtype=wide, device=where),
-            xp.zeros(n_classes, dtype=wide, device=where),
-        )
+        xp, wide = array_namespace(like), widest_float(like)
+        zeros = [xp.zeros((), dtype=wide, device=device(like)) for _ in range(3)]
+        return cls(*zeros)
 
 
 def widest_float(like: Array) -> Any:
@@ -125,8 +121,8 @@ def error_signal(
         log_scale = log_scale + xp.log(weights)
         tally.weight = tally.weight + xp.sum(weights)
     tally.loss = tally.loss + xp.sum(losses)
-    is_hit = is_true & (xp.argmax(scores, axis=1) == labels)[:, None]
-    tally.hits = tally.hits + xp.sum(xp.astype(is_hit, wide), axis=0)
+    hits = xp.argmax(scores, axis=1) == labels
+    tally.hits = tally.hits + xp.sum(xp.astype(hits, wide))
     return ErrorSignal(delta, log_scale, samples)
 
 
