@@ -267,3 +267,14 @@ def test_levels_cover_all_magnitudes():
         term = tables.step[tables.level[centre + h], centre + h]
         assert 1e-150 <= term <= 10
     assert (np.diff(tables.level[centre:-2]) <= 0).all()
+
+
+@pytest.mark.parametrize("energy", [Polynomial(2), RectifiedPolynomial(100)], ids=repr)
+def test_unstable_units_are_those_that_flip_first(energy):
+    rng = np.random.default_rng(11)
+    patterns, states = random_network(rng, 30, 20, 5)
+    found = recall.unstable(patterns, states, overlap_tables(energy, 30))
+    assert 0 < found.mean() < 1
+    for unit in range(30):
+        updated = update_one_unit(patterns, states, np.full(5, unit), energy)
+        assert_array_equal(found[:, unit], updated[:, unit] != states[:, unit])

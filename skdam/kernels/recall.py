@@ -19,7 +19,7 @@ import numpy as np
 
 from ..overlap_tables import OverlapTables
 
-__all__ = ["Relaxation", "overlaps", "relax", "sweep_orders"]
+__all__ = ["Relaxation", "overlaps", "relax", "sweep_orders", "unstable"]
 
 BUSY_WINDOW, QUIET_WINDOW = 16, 64
 """Units whose fields are computed at once, with and without frequent flips."""
@@ -152,6 +152,40 @@ def relax(
     return Relaxation(final, sweeps, settled, energies)
 
 
+def unstable(
+    patterns: np.ndarray, states: np.ndarray, tables: OverlapTables
+) -> np.ndarray:
+    """Return which units would flip if they were the first to be updated.
+
+    Parameters
+    ----------
+    patterns : int8 ndarray of shape (n_neurons, n_memories)
+        Memories xi of +-1, one in a column.
+    states : int8 ndarray of shape (n_states, n_neurons)
+        States of -1 and 1.
+    tables : OverlapTables
+        Steps of the energy function.
+
+    Returns
+    -------
+    bool ndarray of shape (n_states, n_neurons)
+    """
+    block = _Block(patterns, states, tables, None)
+    width = max(1, WINDOW_SIZE // patterns.shape[1])
+    rises = [
+        block.rises(slice(None), units, patterns[units].astype(np.float64))
+        for units in np.split(
+            np.arange(len(patterns)), range(width, len(patterns), width)
+        )
+    ]
+    rise = np.concatenate(rises, axis=1)
+    flips = rise < -block.tolerance[:, None]
+    rows, units = np.nonzero(~flips & (rise < block.tolerance[:, None]))
+    if len(rows):
+        flips[rows, units] = block.decide(rows, units) != states[rows, units]
+    return flips
+
+
 class _Block:
     """States that are updated together, with all that follows from their overlaps."""
 
@@ -181,6 +215,11 @@ class _Block:
     def energies(self, energy_of_overlap: np.ndarray) -> np.ndarray:
         return -energy_of_overlap[self.index].sum(axis=1)
 
+    def rises(self, rows, units: np.ndarray, xi: np.ndarray) -> np.ndarray:
+        """Return twice the energy that flips would add, of shape (rows, units)."""
+        sigma = self.states[rows][:, units]
+        return sigma * (self.pull[rows] @ xi.T) + self.rest[rows, None]
+
     def sweep(self, order: np.ndarray, width: int) -> np.ndarray:
         """Update all units in order; return the number of changes in each state."""
         flips = np.zeros(len(self.states), int)
@@ -199,11 +238,10 @@ class _Block:
         everywhere = np.arange(len(units))
         while len(rows):
             begin = done[rows].min()
-            sigma = self.states[np.ix_(rows, units[begin:])]
-            pull = self.pull if len(rows) == len(self.pull) else self.pull[rows]
-            rise = sigma * (pull @ xi[begin:].T)
-            rise += self.rest[rows, None]
-            candidates = (rise < self.tolerance[rows, None]) | (sigma == 0)
+            some = slice(None) if len(rows) == len(self.states) else rows
+            rise = self.rises(some, units[begin:], xi[begin:])
+            unknown = self.states[some][:, units[begin:]] == 0
+            candidates = unknown | (rise < self.tolerance[rows, None])
             if self.free is not None:
                 candidates &= free[rows, begin:]
             candidates &= everywhere[begin:] >= done[rows, None]
@@ -228,7 +266,7 @@ class _Block:
         new = -old
         unsure = ~(sure & (old != 0))
         if unsure.any():
-            new[unsure] = self._decide(rows[unsure], units[unsure])
+            new[unsure] = self.decide(rows[unsure], units[unsure])
         changed = new != old
         rows, units, new, old = (a[changed] for a in (rows, units, new, old))
         if len(rows):
@@ -237,7 +275,7 @@ class _Block:
             self._look_up(rows)
         return changed
 
-    def _decide(self, rows: np.ndarray, units: np.ndarray) -> np.ndarray:
+    def decide(self, rows: np.ndarray, units: np.ndarray) -> np.ndarray:
         """Return the states that units take, by ``sum_mu xi D(h - xi s)``.
 
         In contrast to the product for all units, this sum has only terms of its own.
