@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from ..overlap_tables import OverlapTables
 
@@ -180,8 +181,9 @@ def unstable(
     ]
     rise = np.concatenate(rises, axis=1)
     flips = rise < -block.tolerance[:, None]
-    rows, units = np.nonzero(~flips & (rise < block.tolerance[:, None]))
-    if len(rows):
+    unsure = np.nonzero(~flips & (rise < block.tolerance[:, None]))
+    for some in gen_batches(len(unsure[0]), len(states)):
+        rows, units = unsure[0][some], unsure[1][some]
         flips[rows, units] = block.decide(rows, units) != states[rows, units]
     return flips
 
