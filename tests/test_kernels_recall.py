@@ -195,6 +195,7 @@ def test_windows_change_nothing(energy, monkeypatch):
     expected = result()
     for name, value in [("BUSY_WINDOW", 50), ("WINDOW_SIZE", 1), ("WINDOW_SIZE", 200)]:
         with monkeypatch.context() as patch:
+            patch.setattr(recall, "SMALL", 0)
             patch.setattr(recall, name, value)
             again = result()
         assert_array_equal(again.states, expected.states)

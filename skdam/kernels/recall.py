@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from ..overlap_tables import OverlapTables
 
@@ -24,6 +23,9 @@ __all__ = ["Relaxation", "overlaps", "relax", "sweep_orders", "unstable"]
 
 BUSY_WINDOW, QUIET_WINDOW = 16, 64
 """Units whose fields are computed at once, with and without frequent flips."""
+
+SMALL = 2**17
+"""Overlaps times units below which a window is too small to be worth its calls."""
 
 BUSY = 2
 """Flips per state in a sweep above which the next is expected to be busy."""
@@ -181,9 +183,9 @@ def unstable(
     ]
     rise = np.concatenate(rises, axis=1)
     flips = rise < -block.tolerance[:, None]
-    unsure = np.nonzero(~flips & (rise < block.tolerance[:, None]))
-    for some in gen_batches(len(unsure[0]), len(states)):
-        rows, units = unsure[0][some], unsure[1][some]
+    unsure = np.transpose(np.nonzero(~flips & (rise < block.tolerance[:, None])))
+    for start in range(0, len(unsure), len(states)):
+        rows, units = unsure[start : start + len(states)].T
         flips[rows, units] = block.decide(rows, units) != states[rows, units]
     return flips
 
@@ -225,6 +227,7 @@ class _Block:
     def sweep(self, order: np.ndarray, width: int) -> np.ndarray:
         """Update all units in order; return the number of changes in each state."""
         flips = np.zeros(len(self.states), int)
+        width = max(width, SMALL // self.index.size)
         width = max(1, min(width, WINDOW_SIZE // self.patterns.shape[1]))
         for start in range(0, len(order), width):
             flips += self._pass(order[start : start + width])
