@@ -20,13 +20,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .checks import restored_on_error
 from .energies import get_energy
-from .kernels.recall import Relaxation, overlaps, relax, sweep_orders
+from .kernels.recall import QUIET_WINDOW, Relaxation, overlaps, relax, sweep_orders
 from .overlap_tables import overlap_tables
 
 __all__ = ["DenseAssociativeMemory"]
 
 BLOCK_SIZE = 2**19
-"""Overlaps of states with memories that are held at once by each worker."""
+"""Overlaps of states with memories that each worker holds at once."""
 
 
 class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -444,7 +444,8 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     def _blocks(self, n_states: int, n_workers: int = 1) -> list[slice]:
         """Return pieces of the rows, of which each worker holds one at a time."""
         share = -(-n_states // n_workers)
-        fitting = max(1, BLOCK_SIZE // len(self.memories_))
+        per_state = max(len(self.memories_), QUIET_WINDOW)
+        fitting = max(1, BLOCK_SIZE // per_state)
         return list(gen_batches(n_states, min(share, fitting)))
 
     def _energy_by_overlap(self) -> np.ndarray:

@@ -1,4 +1,5 @@
 import pickle
+import tracemalloc
 import warnings
 
 import literal
@@ -193,6 +194,20 @@ def test_jobs_and_blocks_do_not_change_results(monkeypatch):
     assert_array_equal(again, expected)
     assert_array_equal(energies_again, energies)
     assert_array_equal(memory.overlap(cues)[0], (cues @ X.T).argmax(axis=1))
+
+
+@pytest.mark.parametrize("n_memories, n_neurons", [(2000, 20), (2, 2000)])
+def test_memory_does_not_grow_with_the_number_of_cues(n_memories, n_neurons):
+    memory = DenseAssociativeMemory(random_state=0)
+    memory.fit(random_patterns(n_memories, n_neurons))
+    cues = np.ones((3000, n_neurons), np.int8)
+    cues[::2, ::3] = -1
+    tracemalloc.start()
+    memory.recall(cues)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Cues and results are of the size of X; overlaps of all would be 48 MB more.
+    assert peak < 40e6 + 20 * cues.size
 
 
 # Energy, overlap, score

@@ -201,7 +201,9 @@ class _Block:
         n_memories = patterns.shape[1]
         self.exact = n_memories <= tables.exact_memories
         # Bounds the error of a sum in any order, in units of the sum of magnitudes.
-        self.epsilon = np.finfo(float).eps * (max(n_memories, len(tables.noise)) + 4)
+        self.epsilon = np.finfo(float).eps * (n_memories + 4)
+        size = np.abs(tables.pull) + np.abs(tables.rest)
+        self.error = self.epsilon * size + tables.noise
         self.index = overlaps(patterns, states) + tables.centre
         self.level = np.zeros(len(states), int)
         self.pull = np.empty(self.index.shape)
@@ -302,27 +304,12 @@ class _Block:
         """Bring all that follows from the overlaps of some states up to date."""
         tables = self.tables
         index = self.index[rows] if len(rows) < len(self.index) else self.index
-        size = len(tables.noise)
-        shifted = index + size * np.arange(len(rows))[:, None]
-        counts = np.bincount(shifted.ravel(), minlength=size * len(rows))
-        counts = counts.reshape(len(rows), size)
-        if len(tables.pull) == 1:
-            self.pull[rows] = tables.pull[0].take(index)
-            rest, pull = tables.rest[0], tables.pull[0]
-        else:
-            level = np.where(counts > 0, tables.level, len(tables.pull)).min(axis=1)
+        n_levels, size = tables.pull.shape
+        if n_levels > 1:
+            level = tables.level.take(index).min(axis=1)
             self.level[rows] = level
-            self.pull[rows] = tables.pull[level[:, None], index]
-            rest, pull = tables.rest[level], tables.pull[level]
-        self.rest[rows] = _weighted(counts, rest)
+            index = index + size * level[:, None]
+        self.pull[rows] = tables.pull.take(index)
+        self.rest[rows] = tables.rest.take(index).sum(axis=1)
         if not self.exact:
-            size = np.abs(rest) + np.abs(pull)
-            error = self.epsilon * size + tables.noise
-            self.tolerance[rows] = _weighted(counts, error)
-
-
-def _weighted(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the sum of a table's values over the overlaps of each state."""
-    if values.ndim == 1:
-        return counts @ values
-    return np.einsum("rh,rh->r", counts, values)
+            self.tolerance[rows] = self.error.take(index).sum(axis=1)
