@@ -39,6 +39,10 @@ DECADES = 150
 """Orders of magnitude between two levels, half of what a float has below 1."""
 
 
+MOST_NUMBERS = 2**26
+"""Numbers in all tables of an energy."""
+
+
 @dataclass(frozen=True, eq=False)
 class OverlapTables:
     """Steps of the energy function by overlap; index ``h + centre`` is overlap h.
@@ -96,7 +100,8 @@ def overlap_tables(
     Raises
     ------
     ValueError
-        If the values of an energy of one's own are not finite.
+        If the values of an energy of one's own are not finite, or those of another
+        span too many orders of magnitude.
     """
     if type(energy) in _DECIMAL:
         if isinstance(energy, Polynomial | RectifiedPolynomial):
@@ -105,7 +110,7 @@ def overlap_tables(
     return _float_tables(energy, n_neurons, temperature)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _decimal_tables(
     energy: Energy, n_neurons: int, temperature: float
 ) -> OverlapTables:
@@ -113,24 +118,22 @@ def _decimal_tables(
     with localcontext(Context(prec=DIGITS, Emax=MAX_EMAX, Emin=MIN_EMIN)):
         reach = range(-n_neurons, n_neurons + 1)
         values = [value(energy, Decimal(h) / Decimal(temperature)) for h in reach]
-        step, pull, rest = _combine(np.array(values, dtype=object))
-        size = np.abs(step) + np.abs(pull) + np.abs(rest)
-        decade = np.array([s.adjusted() if s else MIN_EMIN for s in size])
-        top = int(decade.max())
-        whole = top <= 15 and all(s == s.to_integral_value() for s in step)
+        tables = np.array(_combine(np.array(values, dtype=object)))
+        size = np.abs(tables).sum(axis=0)
+        decade = np.array([_decade(s) for s in size])
+        top = decade.max()
+        whole = top <= 15 and all(s == s.to_integral_value() for s in tables.flat)
         if whole:
-            top = 0
-        depth = np.where(decade == MIN_EMIN, 0, (top - decade) // DECADES)
-        # A term of 0 takes part in every level.
-        n_levels = 1 if whole else int(depth.max()) + 1
-        level = np.where(decade == MIN_EMIN, n_levels - 1, depth.clip(0))
-        scales = [DECADES * depth - top for depth in range(n_levels)]
-        arrays = [
-            np.array([[_scaled(x, scale) for x in table] for scale in scales])
-            for table in (step, pull, rest)
-        ]
+            tables = tables.astype(np.float64)[:, None]
+            level = np.zeros(len(size), int)
+        else:
+            depth = (top - decade) // DECADES
+            # A term of 0 is of the same size in every level, the last one included.
+            depth[decade == MIN_EMIN] = depth[decade > MIN_EMIN].max()
+            depths, level = np.unique(depth, return_inverse=True)
+            tables = _levels(tables, DECADES * depths - top, energy)
     return OverlapTables(
-        *arrays,
+        *tables,
         noise=np.zeros(len(level)),
         level=level,
         centre=n_neurons,
@@ -138,9 +141,26 @@ def _decimal_tables(
     )
 
 
-def _scaled(x: Decimal, scale: int) -> float:
-    """Return x 10^scale; 0 where it is too large to occur in that level."""
-    return float(x.scaleb(scale)) if x and x.adjusted() + scale < 300 else 0.0
+def _decade(x: Decimal) -> int:
+    return x.adjusted() if x else MIN_EMIN
+
+
+def _levels(tables: np.ndarray, scales: np.ndarray, energy: Energy) -> np.ndarray:
+    """Return tables of shape (3, n_levels, 2N + 1), multiplied by powers of 10.
+
+    What is then too large for a float does not occur in that level and is 0.
+    """
+    if len(scales) * tables.size > MOST_NUMBERS:
+        raise ValueError(
+            f"energy={energy!r} spans too many orders of magnitude over the overlaps "
+            f"of {tables.shape[1] // 2} neurons; use a higher temperature or a lower "
+            "power."
+        )
+    decades = np.vectorize(_decade, otypes=[np.int64])(tables)
+    digits = np.vectorize(lambda x, d: x.scaleb(-d) if x else x)(tables, decades)
+    shift = decades[:, None] + scales[:, None]
+    factor = 10.0 ** np.where(shift < 300, shift, -np.inf)
+    return digits.astype(np.float64)[:, None] * factor
 
 
 def _float_tables(energy: Energy, n_neurons: int, temperature: float) -> OverlapTables:

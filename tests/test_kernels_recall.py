@@ -174,6 +174,19 @@ def test_exponential_beyond_the_range_of_floats():
             assert_array_equal(result.states, patterns.T)
 
 
+def test_exponential_of_a_low_temperature():
+    # One overlap outweighs all that are less: recall goes to the nearest memory.
+    rng = np.random.default_rng(1)
+    patterns, _ = random_network(rng, 60, 20, 1)
+    states = np.where(rng.random((20, 60)) < 0.15, -1, 1) * patterns.T
+    tables = overlap_tables(Exponential(), 60, 1e-9)
+    assert 2 < len(tables.step) <= 121
+    result = relax(patterns, states.astype(np.int8), tables, sweep_orders(0, 60))
+    assert_array_equal(result.states, patterns.T)
+    with pytest.raises(ValueError, match="too many orders of magnitude"):
+        overlap_tables(Exponential(), 10_000, 1e-4)
+
+
 def test_energy_of_ones_own_must_be_finite():
     class Pole(literal.Quartic):
         def value(self, x):
