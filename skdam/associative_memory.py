@@ -20,7 +20,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .checks import restored_on_error
 from .energies import get_energy
-from .kernels.recall import QUIET_WINDOW, Relaxation, overlaps, relax, sweep_orders
+from .kernels.recall import (
+    QUIET_WINDOW,
+    Relaxation,
+    overlaps,
+    relax,
+    single_threaded_blas,
+    sweep_orders,
+)
 from .overlap_tables import overlap_tables
 
 __all__ = ["DenseAssociativeMemory"]
@@ -503,15 +510,16 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 def _relax_block(
     patterns, states, tables, seed: int, clamp: str | None, max_sweeps: int, energies
 ) -> Relaxation:
-    return relax(
-        patterns,
-        states,
-        tables,
-        sweep_orders(seed, len(patterns)),
-        free=None if clamp is None else states == 0,
-        max_sweeps=max_sweeps,
-        energy_of_overlap=energies,
-    )
+    with single_threaded_blas():
+        return relax(
+            patterns,
+            states,
+            tables,
+            sweep_orders(seed, len(patterns)),
+            free=None if clamp is None else states == 0,
+            max_sweeps=max_sweeps,
+            energy_of_overlap=energies,
+        )
 
 
 def _as_states(X: np.ndarray, threshold: float | None, name: str) -> np.ndarray:

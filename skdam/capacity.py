@@ -42,7 +42,13 @@ from sklearn.utils._param_validation import (
 )
 
 from .energies import Energy, Polynomial, RectifiedPolynomial, get_energy
-from .kernels.recall import overlaps, relax, sweep_orders, unstable
+from .kernels.recall import (
+    overlaps,
+    relax,
+    single_threaded_blas,
+    sweep_orders,
+    unstable,
+)
 from .overlap_tables import OverlapTables, overlap_tables
 
 __all__ = [
@@ -515,7 +521,8 @@ class _Network:
 
 
 def _run(network: _Network, n_memories: int, numbers: range) -> list[tuple]:
-    return [network.trial(n_memories, number) for number in numbers]
+    with single_threaded_blas():
+        return [network.trial(n_memories, number) for number in numbers]
 
 
 @validate_params(
@@ -574,10 +581,11 @@ def simulate_bit_error(
     seed = check_random_state(random_state).randint(2**31 - 1)
     network = _Network(n_neurons, tables, 0.0, 0, seed)
     rates = []
-    for trial in range(n_trials):
-        patterns, _ = network.draw(n_memories, trial)
-        states = np.ascontiguousarray(patterns[:, :MEMORIES_PER_NETWORK].T)
-        rates.append(unstable(patterns, states, tables).mean())
+    with single_threaded_blas():
+        for trial in range(n_trials):
+            patterns, _ = network.draw(n_memories, trial)
+            states = np.ascontiguousarray(patterns[:, :MEMORIES_PER_NETWORK].T)
+            rates.append(unstable(patterns, states, tables).mean())
     return float(np.mean(rates)), float(np.std(rates, ddof=1) / math.sqrt(n_trials))
 
 

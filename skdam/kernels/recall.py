@@ -18,8 +18,16 @@ from typing import NamedTuple
 import numpy as np
 
 from ..overlap_tables import OverlapTables
+from .threads import WORTH_A_THREAD, thread_team
 
-__all__ = ["Relaxation", "overlaps", "relax", "sweep_orders", "unstable"]
+__all__ = [
+    "Relaxation",
+    "overlaps",
+    "relax",
+    "single_threaded_blas",
+    "sweep_orders",
+    "unstable",
+]
 
 BUSY_WINDOW, QUIET_WINDOW = 16, 64
 """Units whose fields are computed at once, with and without frequent flips."""
@@ -53,6 +61,14 @@ class Relaxation(NamedTuple):
     sweeps: np.ndarray
     settled: np.ndarray
     energies: np.ndarray
+
+
+def single_threaded_blas():
+    """Keep BLAS to one thread: in products of windows more wait longer than they work.
+
+    Worker processes, one block of states each, are the better use of further cores.
+    """
+    return thread_team(WORTH_A_THREAD)
 
 
 def sweep_orders(seed: int, n_neurons: int) -> Iterable[np.ndarray]:
