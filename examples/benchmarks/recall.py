@@ -14,7 +14,8 @@ updates
     above capacity: states wander, with many flips. n = 10 is far below: a sweep of
     corrections, and one without flips.
 cores
-    The same with ``n_jobs``, in worker processes of one thread each.
+    The same with ``n_jobs``, in worker processes of one thread each; beside it as many
+    plain loops, which tell how many cores there really were to be had.
 capacity
     Seconds to find the K at which half of the trials recover, N = 100, n = 3, to 10 %.
 
@@ -34,18 +35,23 @@ The work of an update
 skdam's sweep without flips is one product of states and memories, 2 K flop for each
 update, and 8 K / S bytes for the memories, where S states share a window. With
 K = 10 000 and 30 Gflop/s that would be 0.7 microseconds, or 1.5 million updates a
-second. A flip passes over the K overlaps of its state: change them (16 K bytes), look
-F up in a table (16 K), count them (8 K), and compute the window again (32 K flop and
-8 K bytes): some 48 K bytes, of which most come from the cache; at 20 Gbyte/s, 24
-microseconds. The naive update reads 16 Mbyte: 1.6 ms at 10 Gbyte/s, and longer with F.
+second. A flip changes the K overlaps of its state (16 K bytes), looks each up in two
+tables (32 K), and computes the window again (32 K flop, 8 K bytes): 56 K bytes, of
+which most come from the cache; at 20 Gbyte/s, 28 microseconds. The naive update reads
+16 Mbyte: 1.6 ms at 10 Gbyte/s, and longer with F.
 
 What was found
 --------------
-See the figures in the JSON file. Beside the products it is the passes over the
-overlaps that take the time, as predicted: with whole numbers in machine words a look-up
-costs half a nanosecond, with narrower ones several times as much, since NumPy widens
-them first. Blocks of about half a million overlaps are best; smaller ones read the
-memories too often. Updates that bring no flip are nearly free.
+- Updates that bring no flip are nearly free, as predicted; a flip takes some 60
+  microseconds, twice the prediction: NumPy's temporaries are passes of their own.
+- Overlaps in machine words are looked up in half a nanosecond, narrower ones in several
+  times that, since NumPy widens them first. Counting them instead took longer.
+- Blocks of half a million overlaps are best, as smaller ones read the memories too
+  often. More units in a window make quiet sweeps faster, and flips slower.
+- Two BLAS threads never helped the thin products of a window, and on a busy machine
+  took several times as long; skdam keeps to one in each process.
+- Networks of some hundred memories, as in the search for the half-recall capacity, are
+  bound by calls, not by arithmetic: there the naive way is closer.
 """
 
 from __future__ import annotations
@@ -59,6 +65,7 @@ from time import perf_counter
 
 import numpy as np
 from _measure import Report, ratio, round_robin, spread
+from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
@@ -89,10 +96,11 @@ class Scale:
     jobs: tuple
     half_neurons: int
     half_trials: int
+    loop: int
 
 
-FULL = Scale(200, 10_000, 100, 100, 100, 3, (1, 2), 100, 40)
-QUICK = Scale(40, 200, 10, 20, 20, 2, (1, 2), 30, 4)
+FULL = Scale(200, 10_000, 100, 100, 100, 3, (1, 2), 100, 40, 20_000_000)
+QUICK = Scale(40, 200, 10, 20, 20, 2, (1, 2), 30, 4, 100_000)
 
 
 def naive(memories, states, power: int, orders, max_updates: float = np.inf):
@@ -229,6 +237,14 @@ def check(memories, states, power: int, orders, expected) -> None:
         ).all()
 
 
+def loop(count: int) -> int:
+    """Keep one core busy, without memory."""
+    total = 0
+    for i in range(count):
+        total += i
+    return total
+
+
 def cores(report: Report, scale: Scale) -> None:
     """Time recall by worker processes, started beforehand."""
     part = report.part("cores", **vars(scale))
@@ -241,15 +257,24 @@ def cores(report: Report, scale: Scale) -> None:
         model.recall(states[:n_jobs])
         return seconds_of(partial(model.recall, states))
 
+    def loops(n_jobs: int) -> float:
+        with Parallel(n_jobs) as parallel:
+            parallel(delayed(loop)(1) for _ in range(n_jobs))
+            run = partial(parallel, (delayed(loop)(scale.loop) for _ in range(n_jobs)))
+            return seconds_of(run) / n_jobs
+
     tasks = {f"n_jobs = {n}": partial(recall, n) for n in scale.jobs}
+    tasks |= {f"{n} loops": partial(loops, n) for n in scale.jobs}
     for values in round_robin(tasks, scale.rounds):
         part["seconds"] = {name: spread(values[name]) for name in tasks}
         part["speed_up"] = {
-            name: ratio(values["n_jobs = 1"], values[name]) for name in tasks
+            name.format(n): ratio(values[name.format(1)], values[name.format(n)])
+            for name in ("n_jobs = {}", "{} loops")
+            for n in scale.jobs
         }
         report.save()
     for name in tasks:
-        print(f"{name}: {part['speed_up'][name]['median']:.2f} times as fast as one")
+        print(f"{name:12}{part['speed_up'][name]['median']:6.2f} times as fast as one")
 
 
 def capacity(report: Report, scale: Scale) -> None:
@@ -324,11 +349,11 @@ def plot(results: dict, path: Path) -> None:
         for name, values in results["updates"][case]["updates_per_second"].items()
     }
     rate_ax.barh(list(rates), list(rates.values()))
-    rate_ax.set(xscale="log", xlabel="unit updates per second, one core")
+    rate_ax.set(xscale="log", xlim=100, xlabel="unit updates per second, one core")
     seconds = results["capacity"]["seconds"]
     names = [name.partition(",")[0] for name in seconds]
     half_ax.barh(names, [values["median"] for values in seconds.values()])
-    half_ax.set(xscale="log", xlabel="seconds to the half-recall capacity")
+    half_ax.set(xlabel="seconds to the half-recall capacity")
     figure.savefig(path, dpi=150)
 
 
