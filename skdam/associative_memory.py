@@ -294,6 +294,12 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         ConvergenceWarning
             If cues were still changing in the last of ``max_iter`` sweeps.
         """
+        recalled, energies = self._recall(X, return_trajectory=return_trajectory)
+        return (recalled, energies) if return_trajectory else recalled
+
+    def _recall(
+        self, X, *, return_trajectory: bool = False, stacklevel: int = 3
+    ) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
         self._validate_params()
         states, dtype = self._states(X)
@@ -305,10 +311,9 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
                 f"{unsettled} of {len(states)} rows were still changing in the last of "
                 f"max_iter={self.max_iter} sweeps.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=stacklevel,
             )
-        recalled = relaxation.states.astype(dtype)
-        return (recalled, relaxation.energies) if return_trajectory else recalled
+        return relaxation.states.astype(dtype), relaxation.energies
 
     def predict(self, X):
         """Relax each cue to a fixed point of the network, as ``recall`` does.
@@ -323,7 +328,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         ndarray of shape (n_samples, n_features)
             States of +-1.
         """
-        return self.recall(X)
+        return self._recall(X)[0]
 
     def transform(self, X):
         """Relax each cue to a fixed point of the network, as ``recall`` does.
@@ -338,7 +343,8 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         ndarray of shape (n_samples, n_features)
             States of +-1.
         """
-        return self.recall(X)
+        # scikit-learn wraps transform.
+        return self._recall(X, stacklevel=4)[0]
 
     def compute_energy(self, X):
         """Return the energy of states.
@@ -426,7 +432,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             raise ValueError(f"y has shape {target.shape}, but X has {cues.shape}.")
         if not target.all():
             raise ValueError("X contains NaN, so y must hold the complete patterns.")
-        return float((self.recall(X) == target).all(axis=1).mean())
+        return float((self._recall(X)[0] == target).all(axis=1).mean())
 
     def _check_device(self) -> None:
         if self.device == "cuda":

@@ -756,7 +756,7 @@ def half_recall_capacity(
             f"max_trials={max_trials} leave the interval {low} to {high}, wider than "
             f"tolerance={tolerance:g}.",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return HalfRecall(_half_point(tried, low, high), (low, high), dict(tried))
 

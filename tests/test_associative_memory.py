@@ -167,8 +167,10 @@ def test_rows_that_did_not_settle_are_counted():
     X = random_patterns(60, 40)
     cues = random_patterns(20, 40, seed=2)
     memory = DenseAssociativeMemory(2, max_iter=1, random_state=0).fit(X)
-    with pytest.warns(ConvergenceWarning, match="20 of 20 rows.*max_iter=1"):
-        memory.recall(cues)
+    for method in (memory.recall, memory.predict, memory.transform, memory.score):
+        with pytest.warns(ConvergenceWarning, match="20 of 20.*max_iter=1") as caught:
+            method(cues)
+        assert caught[0].filename == __file__
 
 
 def test_orders_follow_the_seed():

@@ -227,8 +227,9 @@ def test_half_recall_capacity_of_corrupted_cues_is_lower():
 
 
 def test_too_few_trials_are_told():
-    with pytest.warns(ConvergenceWarning, match="max_trials=16 leave the interval"):
+    with pytest.warns(ConvergenceWarning, match="max_trials=16 leave the") as caught:
         half_recall_capacity(40, 3, max_trials=16, tolerance=0.01, random_state=0)
+    assert caught[0].filename == __file__
 
 
 def test_capacity_beyond_simulation(monkeypatch):
