@@ -84,7 +84,8 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         unless in a :obj:`joblib.parallel_backend` context. It does not change results.
 
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute.
+        Where to compute. There is no GPU kernel for recall yet: "auto" is the CPU, and
+        "cuda" an error.
 
     Attributes
     ----------
