@@ -131,3 +131,44 @@ def train(gradient, memories, n_features, batches, *, n, m, T, rate, momentum):
             if largest > 0:
                 xi[mu] = np.clip(xi[mu] + rate(epoch) * V[mu] / largest, -1, 1)
     return xi
+
+
+def recall(F, memories, state, orders, free=None, tie=lambda difference, parts: False):
+    """Update a state unit by unit until a sweep flips nothing.
+
+    All numbers are Python integers where F returns such. ``tie`` may count a difference
+    that is not zero as one, given the terms it is the sum of. Returns the state, the
+    number of sweeps and the energies after each update.
+    """
+    memories = [[int(xi) for xi in memory] for memory in memories]
+    state = [int(sigma) for sigma in state]
+    energies = []
+    sweeps = 0
+    for order in orders:
+        sweeps += 1
+        flips = 0
+        for i in (int(i) for i in order):
+            if free is not None and not free[i]:
+                continue
+            parts = []
+            for xi in memories:
+                rest = sum(xi[j] * state[j] for j in range(len(state)) if j != i)
+                parts += [F(rest + xi[i]), -F(rest - xi[i])]
+            difference = sum(parts)
+            new = 1 if difference > 0 else -1
+            if difference == 0 or tie(difference, parts):
+                new = state[i] or 1
+            flips += new != state[i]
+            state[i] = new
+            energies.append(binary_energy(F, memories, state))
+        if not flips:
+            break
+    return state, sweeps, energies
+
+
+def binary_energy(F, memories, state):
+    """Return E = -sum_mu F(sum_i xi_i sigma_i)."""
+    overlaps = [
+        sum(int(a) * int(b) for a, b in zip(xi, state, strict=True)) for xi in memories
+    ]
+    return -sum(F(h) for h in overlaps)

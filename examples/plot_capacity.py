@@ -1,0 +1,72 @@
+r"""
+======================
+How much can be stored
+======================
+
+With an energy of power n a network of N neurons stores a number of random patterns that
+grows as :math:`N^{n-1}`. Here recall is simulated below and above capacity, and the
+number of patterns at which half of the trials succeed is compared with theory.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from skdam.capacity import half_recall_capacity, recovery_capacity, simulate_recall
+
+# %%
+# Below and above capacity
+# ------------------------
+# Each trial draws a network, flips a tenth of the neurons of one of its memories, and
+# lets the network relax. The overlap of the state it reaches with the nearest memory is
+# 1 if recall was perfect.
+
+n_neurons, power = 100, 3
+capacity = recovery_capacity(n_neurons, power)
+fig, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
+for ax, share in zip(axes, (0.5, 1, 3), strict=True):
+    n_memories = round(share * capacity)
+    trials = simulate_recall(
+        n_neurons, n_memories, power, n_trials=300, corruption=0.1, random_state=0
+    )
+    ax.hist(trials.overlaps, bins=np.linspace(0.2, 1.0, 33), weights=[1 / 300] * 300)
+    ax.set_title(f"K = {n_memories}: {trials.recovered.mean():.0%} recovered")
+    ax.set_xlabel("overlap m")
+axes[0].set_ylabel("share of trials")
+fig.suptitle(f"N = {n_neurons}, n = {power}")
+
+# %%
+# Growth with the number of neurons
+# ---------------------------------
+# Points are simulated, with the interval in which bisection left them; lines are
+# theory: the number of memories at which all neurons of a stored pattern are stable
+# with a probability of one half. The rectified polynomials store twice as much, since
+# half of the memories' noise is rectified away.
+
+sizes = {2: (50, 100, 200), 3: (25, 40, 60, 90), 4: (15, 22, 32)}
+looks = {"polynomial": ("o", "-"), "rectified_polynomial": ("s", "--")}
+
+fig, ax = plt.subplots(figsize=(6.5, 5), layout="constrained")
+for color, (power, numbers) in zip(("C0", "C1", "C2"), sizes.items(), strict=True):
+    for energy, (marker, line) in looks.items():
+        found = [
+            half_recall_capacity(
+                n_neurons,
+                power,
+                energy,
+                tolerance=0.25,
+                max_trials=1024,
+                random_state=0,
+            )
+            for n_neurons in numbers
+        ]
+        middle = np.array([half.n_memories for half in found])
+        reach = np.abs(np.transpose([half.interval for half in found]) - middle)
+        theory = [recovery_capacity(N, power, 0.5, energy) for N in numbers]
+        ax.errorbar(numbers, middle, reach, fmt=marker, color=color, mfc="none")
+        ax.plot(numbers, theory, line, color=color, label=f"n = {power}, {energy}")
+ax.set(xscale="log", yscale="log", xlabel="neurons N")
+ax.set_xticks([20, 50, 100, 200], ["20", "50", "100", "200"])
+ax.minorticks_off()
+ax.set_ylabel("memories K at which half are recovered")
+ax.legend()
+plt.show()

@@ -1,0 +1,70 @@
+r"""
+===================
+Energy and its dual
+===================
+
+One update of an associative memory is, for small states of its classification neurons,
+a feedforward network with one hidden layer, whose activation is the derivative
+:math:`f = F'` of the energy function. This example draws the pairs, and then runs the
+same memories in both forms.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from skdam import DenseAssociativeMemoryClassifier
+from skdam.energies import LogCosh, RectifiedPolynomial, Softplus
+
+# %%
+# Pairs of F and f
+# ----------------
+# tanh, logistic and ReLU units each belong to an energy. Functions that grow alike for
+# large overlaps are of one universality class: the first two and the rectified
+# polynomial of power 1.
+
+pairs = {
+    "ln cosh, tanh": LogCosh(),
+    "softplus, logistic": Softplus(),
+    "n = 1, step": RectifiedPolynomial(1),
+    "n = 2, ReLU": RectifiedPolynomial(2),
+    "n = 3, squared ReLU": RectifiedPolynomial(3),
+}
+x = np.linspace(-2, 2, 401)
+fig, (F_ax, f_ax) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+for name, energy in pairs.items():
+    F_ax.plot(x, energy.value(x), label=name)
+    f_ax.plot(x, energy.activation(x), label=name)
+F_ax.set(title="energy function F", xlabel="overlap / T", ylim=(-0.2, 4))
+f_ax.set(title="activation f = F'", xlabel="overlap / T", ylim=(-1.2, 4))
+F_ax.legend()
+
+# %%
+# The same memories in both forms
+# -------------------------------
+# A network that was trained in the feedforward form is asked in the energy form, too:
+# the exact update, by differences of energy, with classification neurons that start at
+# -1 instead of a small negative state.
+
+X, y = load_digits(return_X_y=True)
+X = X / 8 - 1
+X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
+
+fig, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
+for ax, power in zip(axes, (2, 3, 10), strict=True):
+    network = DenseAssociativeMemoryClassifier(
+        200, power=power, max_iter=30, random_state=0
+    ).fit(X_train, y_train)
+    scores, labels = {}, {}
+    for form in ("feedforward", "energy"):
+        network.set_params(formulation=form)
+        scores[form] = network.decision_function(X_test)
+        labels[form] = network.predict(X_test)
+        print(f"n = {power}, {form}: accuracy {(labels[form] == y_test).mean():.3f}")
+    agreement = (labels["feedforward"] == labels["energy"]).mean()
+    ax.plot(scores["feedforward"].ravel(), scores["energy"].ravel(), ".", ms=1)
+    ax.axline((0, 0), slope=1, color="gray", lw=0.8)
+    ax.set(title=f"n = {power}: {agreement:.1%} agree", xlabel="feedforward score")
+axes[0].set_ylabel("energy score")
+plt.show()

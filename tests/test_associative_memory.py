@@ -1,0 +1,433 @@
+import pickle
+import tracemalloc
+import warnings
+
+import literal
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Binarizer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skdam import DenseAssociativeMemory
+
+XOR = [[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]
+
+
+@parametrize_with_checks(
+    [
+        # The suite feeds real numbers; with NaN, it would feed NaN to fit, too.
+        DenseAssociativeMemory(binarize=0.0, allow_unknown=False),
+        DenseAssociativeMemory(
+            2, energy="polynomial", binarize=0.0, allow_unknown=False
+        ),
+    ]
+)
+def test_check_estimator(estimator, check):
+    check(estimator)
+
+
+def random_patterns(n_memories, n_neurons, seed=0):
+    return np.random.default_rng(seed).choice([-1, 1], (n_memories, n_neurons))
+
+
+def corrupted(X, share, seed=1):
+    flips = np.random.default_rng(seed).random(X.shape) < share
+    return np.where(flips, -X, X)
+
+
+# XOR
+
+
+def can_compute_xor(power, energy):
+    """Tell what the paper says: rectified from 2 on, else odd powers from 3 on."""
+    if energy == "rectified_polynomial":
+        return power >= 2
+    return power >= 3 and power % 2 == 1
+
+
+@pytest.mark.parametrize("energy", ["polynomial", "rectified_polynomial"])
+@pytest.mark.parametrize("power", range(1, 13))
+def test_xor(power, energy):
+    memory = DenseAssociativeMemory(power, energy=energy, clamp="known").fit(XOR)
+    inputs = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
+    unknown = np.full((4, 1), np.nan)
+    recalled = memory.recall(np.hstack([inputs, unknown]))
+    assert_array_equal(recalled[:, :2], inputs)
+    low, high = (
+        memory.compute_energy(np.hstack([inputs, np.full((4, 1), z)])) for z in (-1, 1)
+    )
+    if can_compute_xor(power, energy):
+        z = -inputs.prod(axis=1)
+        assert_array_equal(recalled[:, 2], z)
+        assert_array_equal(np.sign(low - high), z)
+        assert memory.score(np.hstack([inputs, unknown]), XOR) == 1
+    else:
+        # The energy does not depend on z; an unknown neuron becomes +1.
+        assert_array_equal(low, high)
+        assert_array_equal(recalled[:, 2], 1)
+
+
+# Recall
+
+
+@pytest.mark.parametrize("power, n_memories", [(2, 5), (3, 100), (4, 2000)])
+@pytest.mark.parametrize("energy", ["polynomial", "rectified_polynomial"])
+def test_stored_patterns_are_fixed_points_below_capacity(power, energy, n_memories):
+    X = random_patterns(n_memories, 100)
+    memory = DenseAssociativeMemory(power, energy=energy).fit(X)
+    assert memory.score(X) == 1
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"power": 3},
+        {"power": 5, "energy": "polynomial"},
+        {"power": 100},
+        {"energy": "exponential"},
+        {"energy": "log_cosh", "temperature": 80.0},
+        {"energy": literal.Quartic()},
+    ],
+    ids=str,
+)
+def test_corrupted_patterns_are_recalled(parameters):
+    X = random_patterns(4, 80)
+    memory = DenseAssociativeMemory(**parameters, random_state=0).fit(X)
+    assert memory.score(corrupted(X, 0.15), X) == 1
+
+
+@pytest.mark.parametrize("clamp", ["known", None])
+def test_any_part_completes_any_other(clamp):
+    X = random_patterns(30, 60)
+    memory = DenseAssociativeMemory(4, clamp=clamp, random_state=0).fit(X)
+    for part in (slice(0, 30), slice(30, 60), slice(0, 60, 2)):
+        cues = np.full(X.shape, np.nan)
+        cues[:, part] = X[:, part]
+        assert memory.score(cues, X) == 1
+
+
+def test_clamped_neurons_keep_their_state():
+    X = random_patterns(10, 50)
+    cues = corrupted(X, 0.2).astype(float)
+    cues[:, 40:] = np.nan
+    clamped = DenseAssociativeMemory(clamp="known", random_state=0).fit(X)
+    assert_array_equal(clamped.recall(cues)[:, :40], cues[:, :40])
+    assert_array_equal(clamped.recall(corrupted(X, 0.2)), corrupted(X, 0.2))
+    free = clone(clamped).set_params(clamp=None).fit(X)
+    assert free.score(cues, X) == 1
+
+
+def test_nothing_known():
+    X = random_patterns(5, 30)
+    cue = np.full((1, 30), np.nan)
+    recalled = DenseAssociativeMemory(2, random_state=0).fit(X).recall(cue)
+    assert set(np.unique(recalled)) <= {-1, 1}
+
+
+def test_half_of_an_image_completes_the_other():
+    # Images resemble each other, unlike random patterns, and want a large power.
+    X = load_digits().data[:100] > 7
+    upper = X.astype(float)
+    upper[:, 32:] = np.nan
+    memory = DenseAssociativeMemory(30, clamp="known", random_state=0).fit(X)
+    recalled = memory.recall(upper)
+    _, m = memory.overlap(recalled)
+    assert_array_equal(m, 1)
+    # Of images with the same upper half only one can be found.
+    n_upper_halves = len(np.unique(upper[:, :32], axis=0))
+    assert memory.score(upper, X) >= n_upper_halves / 100 - 0.02 > 0.9
+
+
+def test_result_is_a_fixed_point_of_lower_energy():
+    X = random_patterns(60, 40)
+    memory = DenseAssociativeMemory(3, random_state=0).fit(X)
+    cues = random_patterns(20, 40, seed=2)
+    recalled, energies = memory.recall(cues, return_trajectory=True)
+    assert (np.diff(energies) <= 0).all()
+    assert_allclose(energies[:, 0], memory.compute_energy(cues))
+    assert_allclose(energies[:, -1], memory.compute_energy(recalled))
+    assert_array_equal(memory.recall(recalled), recalled)
+
+
+def test_recall_predict_and_transform_are_one():
+    X = random_patterns(20, 40)
+    memory = DenseAssociativeMemory(random_state=0).fit(X)
+    cues = corrupted(X, 0.3)
+    assert_array_equal(memory.predict(cues), memory.recall(cues))
+    assert_array_equal(memory.transform(cues), memory.recall(cues))
+
+
+def test_rows_that_did_not_settle_are_counted():
+    X = random_patterns(60, 40)
+    cues = random_patterns(20, 40, seed=2)
+    memory = DenseAssociativeMemory(2, max_iter=1, random_state=0).fit(X)
+    for method in (memory.recall, memory.predict, memory.transform, memory.score):
+        with pytest.warns(ConvergenceWarning, match="20 of 20.*max_iter=1") as caught:
+            method(cues)
+        assert caught[0].filename == __file__
+
+
+def test_orders_follow_the_seed():
+    X = random_patterns(60, 40)
+    cues = random_patterns(50, 40, seed=2)
+
+    def recalled(seed):
+        return DenseAssociativeMemory(2, random_state=seed).fit(X).recall(cues)
+
+    assert_array_equal(recalled(0), recalled(0))
+    assert not np.array_equal(recalled(0), recalled(1))
+
+
+def test_jobs_and_blocks_do_not_change_results(monkeypatch):
+    X = random_patterns(60, 40)
+    cues = random_patterns(50, 40, seed=2)
+    memory = DenseAssociativeMemory(2, random_state=0).fit(X)
+    expected, energies = memory.recall(cues, return_trajectory=True)
+    parallel = clone(memory).set_params(n_jobs=2).fit(X)
+    assert_array_equal(parallel.recall(cues), expected)
+    monkeypatch.setattr("skdam.associative_memory.BLOCK_SIZE", 200)
+    again, energies_again = memory.recall(cues, return_trajectory=True)
+    assert_array_equal(again, expected)
+    assert_array_equal(energies_again, energies)
+    assert_array_equal(memory.overlap(cues)[0], (cues @ X.T).argmax(axis=1))
+
+
+@pytest.mark.parametrize("n_memories, n_neurons", [(2000, 20), (2, 2000)])
+def test_memory_does_not_grow_with_the_number_of_cues(n_memories, n_neurons):
+    memory = DenseAssociativeMemory(random_state=0)
+    memory.fit(random_patterns(n_memories, n_neurons))
+    cues = np.ones((3000, n_neurons), np.int8)
+    cues[::2, ::3] = -1
+    tracemalloc.start()
+    memory.recall(cues)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Cues and results are of the size of X; overlaps of all would be 48 MB more.
+    assert peak < 40e6 + 20 * cues.size
+
+
+# Energy, overlap, score
+
+
+def test_energy_is_the_paper_s():
+    X = random_patterns(10, 12)
+    states = random_patterns(5, 12, seed=2)
+    memory = DenseAssociativeMemory(3, energy="polynomial").fit(X)
+    expected = [literal.binary_energy(lambda h: h**3, X, s) for s in states]
+    assert_array_equal(memory.compute_energy(states), expected)
+    warm = clone(memory).set_params(temperature=2.0).fit(X)
+    assert_allclose(warm.compute_energy(states), np.array(expected) / 8)
+
+
+def test_energy_that_overflows_is_refused_before_any_work():
+    X = random_patterns(3, 2000)
+    memory = DenseAssociativeMemory(100).fit(X)
+    assert memory.score(X) == 1
+    with pytest.raises(ValueError, match="overflow at temperature=1.0"):
+        memory.compute_energy(X)
+    with pytest.raises(ValueError, match="overflow"):
+        memory.recall(X, return_trajectory=True)
+    memory.set_params(temperature=2000.0)
+    assert_allclose(memory.compute_energy(X), -1)
+
+
+def test_overlap():
+    X = random_patterns(10, 20)
+    memory = DenseAssociativeMemory().fit(X)
+    nearest, m = memory.overlap(X[[3, 7]])
+    assert_array_equal(nearest, [3, 7])
+    assert_array_equal(m, 1)
+    half = X[[5]].astype(float)
+    half[:, 10:] = np.nan
+    assert memory.overlap(half)[1] == 0.5
+
+
+def test_score():
+    X = random_patterns(4, 50)
+    memory = DenseAssociativeMemory(random_state=0).fit(X)
+    assert memory.score(X, X[[0, 1, 3, 2]]) == 0.5
+    assert memory.score(X, np.zeros(4)) == memory.score(X) == 1
+    with pytest.raises(ValueError, match=r"y has shape \(3, 50\), but X has \(4, 50\)"):
+        memory.score(X, X[:3])
+    cues = np.where(np.arange(50) < 25, X, np.nan)
+    with pytest.raises(ValueError, match="y must hold the complete patterns"):
+        memory.score(cues)
+    with pytest.raises(ValueError, match="contains NaN"):
+        memory.score(cues, cues)
+
+
+# Input
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda X: X,
+        lambda X: X > 0,
+        lambda X: (X + 1) // 2,
+        lambda X: X.astype(np.float32),
+        lambda X: X.astype(np.int8),
+        lambda X: (X > 0).astype(np.uint8),
+        lambda X: X.tolist(),
+        lambda X: pd.DataFrame(X > 0),
+    ],
+)
+def test_binary_input_of_any_kind(convert):
+    X = random_patterns(6, 30)
+    cues = corrupted(X, 0.1)
+    memory = DenseAssociativeMemory(random_state=0).fit(convert(X))
+    assert_array_equal(memory.memories_, X)
+    assert memory.score(convert(cues), convert(X)) == 1
+    assert_array_equal(memory.recall(convert(cues)), X)
+
+
+def test_rows_of_ones_mean_the_same_everywhere():
+    ones = np.ones((1, 5))
+    for X in (np.eye(5), 2 * np.eye(5) - 1):
+        memory = DenseAssociativeMemory().fit(X)
+        memory.partial_fit(ones)
+        assert_array_equal(memory.memories_[:5], 2 * np.eye(5) - 1)
+        assert_array_equal(memory.memories_[5:], ones)
+        assert memory.overlap(ones)[0] == 5
+
+
+def test_partial_fit_adds_memories():
+    X = random_patterns(20, 50)
+    parts = DenseAssociativeMemory(random_state=0)
+    for part in (X[:5], X[5:6], X[6:]):
+        parts.partial_fit(part)
+    whole = DenseAssociativeMemory(random_state=0).fit(X)
+    assert_array_equal(parts.memories_, whole.memories_)
+    assert (parts.n_iter_, whole.n_iter_) == (3, 1)
+    assert_array_equal(parts.recall(X), whole.recall(X))
+    assert len(parts.fit(X[:3]).memories_) == 3
+
+
+def test_repeated_rows_are_kept():
+    X = np.array([[1, 1, -1], [1, 1, -1]])
+    memory = DenseAssociativeMemory(2).fit(X)
+    assert_array_equal(memory.memories_, X)
+    assert memory.compute_energy(X[:1]) == -18
+
+
+def test_threshold():
+    X = random_patterns(6, 30)
+    measured = 5.0 + X * np.random.default_rng(0).uniform(0.1, 4, X.shape)
+    memory = DenseAssociativeMemory(binarize=5.0, random_state=0).fit(measured)
+    assert_array_equal(memory.memories_, X)
+    measured[:, 20:] = np.nan
+    assert_array_equal(memory.recall(measured), X)
+
+
+def test_type_of_the_result():
+    X = random_patterns(6, 30)
+    memory = DenseAssociativeMemory(random_state=0).fit(X)
+    assert memory.recall(X).dtype == np.float64
+    assert memory.recall(X.astype(np.float32)).dtype == np.float32
+    assert memory.memories_.dtype == np.int8
+
+
+@pytest.mark.parametrize(
+    "X, message",
+    [
+        ([[1.0, -1.0], [0.5, 1.0]], "X must hold -1 and 1.*but holds 0.5;"),
+        ([[1, 2], [3, 4]], r"but holds 2, 3, 4;.*binarize"),
+        (np.arange(10).reshape(5, 2), r"holds 2, 3, 4, 5, \.\.\.;"),
+        ([[1, 0], [-1, 1]], "holds -1, 0 and 1; an unknown neuron is NaN"),
+        ([[0, -1]], "holds -1, 0;"),
+        (
+            [[1, np.nan], [1, 1]],
+            "X contains NaN, but patterns to store must",
+        ),
+        ([[1, np.inf]], "infinity"),
+        ([1, -1], "Expected 2D array"),
+        (np.empty((0, 2)), "minimum of 1 is required"),
+        ([["a", "b"]], "strings"),
+    ],
+)
+def test_bad_patterns_leave_a_fitted_memory_alone(X, message):
+    fresh = DenseAssociativeMemory()
+    for method in (fresh.fit, fresh.partial_fit):
+        with pytest.raises(ValueError, match=message):
+            method(X)
+        assert not hasattr(fresh, "n_features_in_")
+    stored = random_patterns(3, 2)
+    memory = DenseAssociativeMemory(random_state=0).fit(stored)
+    before = pickle.dumps(memory)
+    for method in (memory.fit, memory.partial_fit):
+        with pytest.raises(ValueError, match=message):
+            method(X)
+    assert pickle.dumps(memory) == before
+
+
+def test_bad_cues():
+    memory = DenseAssociativeMemory().fit(random_patterns(3, 4))
+    with pytest.raises(ValueError, match="X has 3 features, but .* expecting 4"):
+        memory.recall([[1, 1, 1]])
+    with pytest.raises(ValueError, match="X has 5 features"):
+        memory.partial_fit(random_patterns(2, 5))
+    with pytest.raises(ValueError, match="but holds 7"):
+        memory.recall([[1, 1, 7, np.nan]])
+    memory.set_params(allow_unknown=False)
+    with pytest.raises(ValueError, match="contains NaN"):
+        memory.recall([[1, 1, 1, np.nan]])
+    with pytest.raises(NotFittedError):
+        DenseAssociativeMemory().recall([[1, 1]])
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"power": 0}, "power"),
+        ({"power": 2.5, "energy": "polynomial"}, "not a whole number"),
+        ({"energy": "cubic"}, "energy"),
+        ({"temperature": 0}, "temperature"),
+        ({"max_iter": 0}, "max_iter"),
+        ({"clamp": "all"}, "clamp"),
+        ({"binarize": "yes"}, "binarize"),
+        ({"device": "cuda"}, "device='cuda' is not supported yet"),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    X = random_patterns(3, 4)
+    with pytest.raises(ValueError, match=message):
+        DenseAssociativeMemory(**parameters).fit(X)
+    memory = DenseAssociativeMemory().fit(X).set_params(**parameters)
+    with pytest.raises(ValueError, match=message):
+        memory.recall(X)
+
+
+# Life in scikit-learn
+
+
+def test_pickle_and_clone():
+    X = random_patterns(10, 30)
+    memory = DenseAssociativeMemory(4, random_state=0).fit(X)
+    cues = corrupted(X, 0.2)
+    restored = pickle.loads(pickle.dumps(memory))
+    assert_array_equal(restored.recall(cues), memory.recall(cues))
+    assert clone(memory).get_params() == memory.get_params()
+    assert not hasattr(clone(memory), "memories_")
+
+
+def test_pipeline_and_names():
+    X = pd.DataFrame(
+        random_patterns(10, 30) * 0.7, columns=[f"neuron {i}" for i in range(30)]
+    )
+    model = make_pipeline(
+        Binarizer(), DenseAssociativeMemory(random_state=0)
+    ).set_output(transform="pandas")
+    recalled = model.fit(X).transform(X)
+    assert_array_equal(recalled, np.sign(X))
+    assert list(recalled.columns) == list(X.columns)
+    assert_array_equal(model.predict(X), np.sign(X))
+    assert model.score(X, np.sign(X)) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert model.score(X, np.arange(10)) == 1
