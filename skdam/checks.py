@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
+from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 from scipy import sparse
 from sklearn.utils import (
     assert_all_finite,
@@ -18,6 +18,7 @@ from sklearn.utils import (
 )
 from sklearn.utils.validation import _check_sample_weight
 
+from . import gpu
 from .devices import Place, to_numpy
 
 __all__ = [
@@ -179,7 +180,10 @@ def in_type(X: Any, dtype: Any, name: str) -> Any:
         elif is_numpy_array(X):
             typed = values = np.ascontiguousarray(X, dtype)
         else:
-            typed = values = array_namespace(X).astype(X, dtype, copy=False)
+            typed = array_namespace(X).astype(X, dtype, copy=False)
+            if is_cupy_array(typed):
+                typed = gpu.cupy.ascontiguousarray(typed)
+            values = typed
     if typed is not X:
         # A number may be finite in double precision and not in single.
         assert_all_finite(values, input_name=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any
@@ -545,13 +546,8 @@ class DenseAssociativeMemoryClassifier(
         dtype = "float64" if state.memories.dtype == work.xp.float64 else "float32"
         dtype = getattr(home.xp, dtype)
         X = in_type(X, dtype, "X")
-        working_bytes = _working_bytes(state, batch_size)
-        held = work.hold(X, working_bytes)
-        held_validation = None
         if validation is not None:
-            X_val = in_type(validation[0], dtype, "X_val")
-            held_validation = work.hold(X_val, working_bytes)
-            validation = held_validation.array, *validation[1:]
+            validation = (in_type(validation[0], dtype, "X_val"), *validation[1:])
         sizes = sample_sizes(X)
         temperature = self.temperature
         if temperature == "auto" and fresh:
@@ -566,20 +562,26 @@ class DenseAssociativeMemoryClassifier(
             self.loss_curve_ = []
             self.validation_loss_curve_ = None if validation is None else []
             self.validation_scores_ = None if validation is None else []
-        epochs = train(
-            state,
-            held.array,
-            work.put(codes, "int32"),
-            None if weights is None else work.put(weights),
-            self._formulation,
-            descent,
-            epochs=range(self.n_iter_, self.n_iter_ + callbacks.n_epochs),
-            reach=float(sizes.reach.max()) + 2 * len(classes),
-            precision=self.matmul_precision,
-            rng=rng if self.shuffle else None,
-        )
-        callbacks.begin_fit(*given)
-        self._follow(epochs, state, descent, validation, callbacks, home)
+        working_bytes = _working_bytes(state, batch_size)
+        with ExitStack() as held:
+            data = held.enter_context(work.hold(X, working_bytes))
+            if validation is not None:
+                X_val = held.enter_context(work.hold(validation[0], working_bytes))
+                validation = X_val, *validation[1:]
+            epochs = train(
+                state,
+                data,
+                work.put(codes, "int32"),
+                None if weights is None else work.put(weights),
+                self._formulation,
+                descent,
+                epochs=range(self.n_iter_, self.n_iter_ + callbacks.n_epochs),
+                reach=float(sizes.reach.max()) + 2 * len(classes),
+                precision=self.matmul_precision,
+                rng=rng if self.shuffle else None,
+            )
+            callbacks.begin_fit(*given)
+            self._follow(epochs, state, descent, validation, callbacks, home)
         if not incremental and self.n_iter_:
             self._warn_if_collapsed(X, codes, sizes)
         callbacks.end_fit()
@@ -799,7 +801,8 @@ class DenseAssociativeMemoryClassifier(
                         scores = kernel.formulation.settle(
                             overlaps.T, network[1], self.n_updates
                         )
-                    parts.append(home.put(scores))
+                    # A kernel may write the next batch's scores to the same memory.
+                    parts.append(home.put(scores, copy=True))
         return home.xp.concat(parts, axis=0)
 
     def _network_at(self, place: Place) -> tuple[Any, Any]:
@@ -891,7 +894,8 @@ class DenseAssociativeMemoryClassifier(
 
     def __getstate__(self):
         """Return what is pickled: nothing that needs a GPU to be read again."""
-        state = super().__getstate__()
+        # It may be the estimator's own dictionary.
+        state = dict(super().__getstate__())
         for name, value in state.items():
             if is_cupy_array(value):
                 state[name] = to_numpy(value)

@@ -70,12 +70,12 @@ class Place:
         """Whether NumPy's arrays live here."""
         return is_numpy_namespace(self.xp)
 
-    def put(self, array: Any, dtype: str | None = None) -> Array:
+    def put(self, array: Any, dtype: str | None = None, copy: bool | None = None):
         """Return an array here, from wherever it is."""
         dtype = None if dtype is None else getattr(self.xp, dtype)
         if is_array_api_obj(array) and self.of_array(array) != self:
             array = to_numpy(array)
-        return self.xp.asarray(array, dtype=dtype, device=self.device)
+        return self.xp.asarray(array, dtype=dtype, device=self.device, copy=copy)
 
     def session(self, advice: str) -> AbstractContextManager:
         """Return the context to work here; the advice is for want of memory."""
@@ -83,11 +83,11 @@ class Place:
             return gpu.session(self.device, advice)
         return nullcontext()
 
-    def hold(self, X: Any, working_bytes: int) -> Any:
-        """Return X here; or as it is, if it is to be sent by minibatch."""
+    def hold(self, X: Any, working_bytes: int) -> AbstractContextManager:
+        """Return the context of X here; or as it is, if it is to be sent in batches."""
         if is_cupy_namespace(self.xp) and not is_cupy_array(X):
-            return gpu.hold(X, working_bytes) or gpu.Resident(X, X)
-        return gpu.Resident(X, X if sparse.issparse(X) else self.put(X))
+            return gpu.hold(X, working_bytes)
+        return nullcontext(X if sparse.issparse(X) else self.put(X))
 
 
 def check_device(name: str) -> None:

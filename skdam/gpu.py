@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from multiprocessing import current_process
 from typing import Any
@@ -19,7 +19,7 @@ try:
 except ImportError:
     cupy = None
 
-__all__ = ["Resident", "count_devices", "device_named", "hold", "session"]
+__all__ = ["count_devices", "device_named", "hold", "session"]
 
 Array = Any
 
@@ -31,8 +31,8 @@ SPARE_SHARE = 0.2
 
 _lock = threading.Lock()
 _turn = count()
-_streams = threading.local()
-_residents: weakref.WeakSet = weakref.WeakSet()
+_of_thread = threading.local()
+_residents: list[_Resident] = []
 
 
 def count_devices() -> int:
@@ -46,9 +46,9 @@ def count_devices() -> int:
 
 
 def device_named(name: str) -> Any:
-    """Return the device "cuda:1", or with "cuda" the next one in turn.
+    """Return the device "cuda:1", or with "cuda" that of the calling thread.
 
-    The fits of one process take turns by threads, those of several by processes.
+    Threads take the devices in turn, and so do joblib's worker processes.
 
     Raises
     ------
@@ -68,8 +68,9 @@ def device_named(name: str) -> Any:
         return cupy.cuda.Device(int(number))
     # joblib's workers are numbered from 1 on: LokyProcess-1, ...
     worker = re.search(r"-(\d+)", current_process().name)
-    own = int(worker[1]) - 1 if worker else next(_turn)
-    return cupy.cuda.Device(own % n_devices)
+    if not hasattr(_of_thread, "turn"):
+        _of_thread.turn = int(worker[1]) - 1 if worker else next(_turn)
+    return cupy.cuda.Device(_of_thread.turn % n_devices)
 
 
 @contextmanager
@@ -90,7 +91,7 @@ def session(device: Any, advice: str) -> Iterator[None]:
     """
     with device:
         given = cupy.cuda.get_current_stream().record()
-        streams = vars(_streams)
+        streams = vars(_of_thread).setdefault("streams", {})
         if device.id not in streams:
             streams[device.id] = cupy.cuda.Stream(non_blocking=True)
         stream = streams[device.id]
@@ -98,7 +99,9 @@ def session(device: Any, advice: str) -> Iterator[None]:
         try:
             with stream:
                 yield
-        except cupy.cuda.memory.OutOfMemoryError as error:
+        except Exception as error:
+            if not _is_want_of_memory(error):
+                raise
             free, total = device.mem_info
             raise MemoryError(
                 f"The memory of CUDA device {device.id} does not suffice: {error} "
@@ -108,53 +111,81 @@ def session(device: Any, advice: str) -> Iterator[None]:
             stream.synchronize()
 
 
-class Resident:
-    """Data that fits on a device share while any of them needs it."""
+def _is_want_of_memory(error: Exception) -> bool:
+    """Tell whether a device could not allocate, in the pool or beside it."""
+    if isinstance(error, cupy.cuda.memory.OutOfMemoryError):
+        return True
+    if isinstance(error, cupy.cuda.cublas.CUBLASError):
+        return "ALLOC_FAILED" in str(error)
+    return (
+        isinstance(error, cupy.cuda.runtime.CUDARuntimeError)
+        and error.status == cupy.cuda.runtime.errorMemoryAllocation
+    )
 
-    def __init__(self, host: np.ndarray, array: Array):
-        self.host = host
-        self.array = array
+
+@dataclass(eq=False)
+class _Resident:
+    """Data on a device, and how many hold it."""
+
+    host: np.ndarray
+    array: Array
+    holders: int = 0
 
     def is_copy_of(self, X: np.ndarray) -> bool:
         return (
             self.array.device == cupy.cuda.Device()
             and (self.host.shape, self.host.dtype) == (X.shape, X.dtype)
-            and (self.host is X or np.array_equal(self.host, X))
+            and np.array_equal(self.host, X)
         )
 
 
-def hold(X: Any, working_bytes: int) -> Resident | None:
-    """Return X on the current device, shared with whoever holds the same data there.
+@contextmanager
+def hold(X: Any, working_bytes: int) -> Iterator[Any]:
+    """Hold X on the current device, shared with whoever holds the same data there.
 
     Parameters
     ----------
     X : ndarray or CSR array of shape (n_samples, n_features)
-        Data on the host.
+        Data on the host; not to be changed meanwhile.
     working_bytes : int
         What the training takes beside the data.
 
-    Returns
-    -------
-    Resident or None
-        None if the data does not fit: it is then to be sent by minibatch.
+    Yields
+    ------
+    array or CSR array
+        X on the device; or X itself where it does not fit, to be sent by minibatch.
     """
-    if sparse.issparse(X):
-        # Rows become dense in minibatches, and only there.
-        return None
+    resident = None if sparse.issparse(X) else _take_hold(X, working_bytes)
+    if resident is None:
+        yield X
+        return
+    try:
+        yield resident.array
+    finally:
+        with _lock:
+            resident.holders -= 1
+            if not resident.holders:
+                _residents.remove(resident)
+
+
+def _take_hold(X: np.ndarray, working_bytes: int) -> _Resident | None:
     with _lock:
-        for resident in list(_residents):
+        for resident in _residents:
             if resident.is_copy_of(X):
+                resident.holders += 1
                 return resident
         free = cupy.cuda.Device().mem_info[0]
         free += cupy.get_default_memory_pool().free_bytes()
         if X.nbytes + working_bytes > (1 - SPARE_SHARE) * free:
             return None
         try:
-            resident = Resident(X, _upload(X))
-        except cupy.cuda.memory.OutOfMemoryError:
-            # Another process was faster.
+            resident = _Resident(X, _upload(X), holders=1)
+        except Exception as error:
+            # Another process may have been faster.
+            if not _is_want_of_memory(error):
+                raise
             return None
-        _residents.add(resident)
+        _residents.append(resident)
         return resident
 
 

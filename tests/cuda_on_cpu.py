@@ -30,6 +30,7 @@ static barrier<> *block_barrier;
 static double exchanged[1024];
 #define FUNCTION static inline
 #define __global__
+#define __launch_bounds__(threads)
 #define __shared__ static
 static void __syncthreads() { block_barrier->arrive_and_wait(); }
 static double __shfl_down_sync(unsigned, double mine, int offset) {
@@ -65,7 +66,8 @@ def launchers(source):
     """Return C functions that run each kernel of a source over a grid."""
     text = ""
     for name, parameters in re.findall(
-        r'extern "C" __global__ void (\w+)\(([^)]*)\)', source
+        r'extern "C" __global__ void (?:__launch_bounds__\(.*?\) )?(\w+)\(([^)]*)\)',
+        source,
     ):
         names = ", ".join(re.findall(r"(\w+)(?:,|$)", parameters))
         text += (
@@ -130,6 +132,9 @@ class Stream:
     def begin_capture(self):
         self.recording = []
 
+    def is_capturing(self):
+        return self.recording is not None
+
     def end_capture(self):
         graph, self.recording = Graph(self.recording), None
         return graph
@@ -158,6 +163,11 @@ def make_cupy(folder):
         if isinstance(a, ndarray) and a.dtype == dtype:
             return a
         return made(np.array)(a, dtype)
+
+    def ascontiguousarray(a, dtype=None):
+        if a.flags.c_contiguous and dtype in (None, a.dtype):
+            return a
+        return made(np.ascontiguousarray)(a, dtype)
 
     class RawModule:
         def __init__(self, code, options):
@@ -200,7 +210,7 @@ def make_cupy(folder):
     cupy.empty = made(np.empty)
     cupy.arange = made(np.arange)
     cupy.asarray = asarray
-    cupy.ascontiguousarray = made(np.ascontiguousarray)
+    cupy.ascontiguousarray = ascontiguousarray
     cupy.RawModule = RawModule
     cupy.cuda = cuda
     cuda.get_current_stream = lambda: stream

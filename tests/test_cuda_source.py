@@ -54,11 +54,12 @@ def device(request, monkeypatch, tmp_path_factory):
     cuda._module.cache_clear()
     # Small, so that small problems have several of each.
     monkeypatch.setattr(cuda, "THREADS", 64)
+    monkeypatch.setattr(cuda, "MOST_THREADS", 96)
     monkeypatch.setattr(cuda, "CLASS_TILE", 3)
     monkeypatch.setattr(cuda, "MEMORIES_PER_CHUNK", 4)
     monkeypatch.setattr(cuda, "_recordable_gemm", lambda *_: cupy.cuda.cublas.gemmEx)
     yield SimpleNamespace(
-        put=lambda array: np.array(array).view(cuda_on_cpu.ndarray),
+        put=lambda array: np.array(array, order="K").view(cuda_on_cpu.ndarray),
         get=lambda array: np.array(array, subok=False),
         array=cuda_on_cpu.ndarray,
         cupy=cupy,
@@ -79,7 +80,8 @@ def problem(dtype=np.float64, n_memories=7, n_features=9, n_classes=4, n_samples
 
 def four_epochs(formulation, energy, objective, monkeypatch, device=None, **changes):
     """Return memories, velocities and reports of a training; no device: the oracle."""
-    setting = {"weighted": True, "shuffle": True, "streamed": False} | changes
+    setting = {"weighted": True, "shuffle": True, "streamed": False, "order": "C"}
+    setting |= changes
     memories, connections, X, codes, weights = problem()
     if not setting["weighted"]:
         weights = None
@@ -96,7 +98,8 @@ def four_epochs(formulation, energy, objective, monkeypatch, device=None, **chan
         state = State(*(device.put(part) for part in vars(state).values()))
         codes = device.put(codes)
         weights = None if weights is None else device.put(weights)
-        X = X if setting["streamed"] else device.put(X)
+        if not setting["streamed"]:
+            X = device.put(np.asarray(X, order=setting["order"]))
     descent = Descent(
         objective,
         LearningRate(0.1, "exponential", 0.8, n_epochs=4),
@@ -146,6 +149,8 @@ def test_training_does_what_the_reference_does(
         {"shuffle": False},
         {"streamed": True},
         {"streamed": True, "shuffle": False},
+        {"order": "F"},
+        {"order": "F", "shuffle": False},
     ],
     ids=str,
 )

@@ -107,11 +107,39 @@ def test_search_in_threads(digits):
 
 def test_threads_share_the_data():
     X = np.random.default_rng(0).normal(size=(500, 20))
-    with gpu.session(cupy.cuda.Device(0), ""):
-        one, other = gpu.hold(X, 0), gpu.hold(X.copy(), 0)
-        assert other is one
-        assert gpu.hold(X + 1, 0) is not one
-        assert_array_equal(one.array.get(), X)
+    with (
+        gpu.session(cupy.cuda.Device(0), ""),
+        gpu.hold(X, 0) as one,
+        gpu.hold(X.copy(), 0) as same,
+        gpu.hold(X + 1, 0) as other,
+    ):
+        assert same is one
+        assert other is not one
+        assert_array_equal(one.get(), X)
+    assert not gpu._residents
+
+
+def test_many_batches_of_predictions(monkeypatch, digits):
+    X_train, _, y_train, _ = digits
+    with config_context(array_api_dispatch=True):
+        X = cupy.asarray(X_train)
+        clf = small().fit(X, cupy.asarray(y_train))
+        whole = clf.decision_function(X)
+        monkeypatch.setattr("skdam.prediction.SAMPLES_AT_ONCE", 100)
+        assert_allclose(clf.decision_function(X).get(), whole.get(), rtol=1e-6)
+
+
+def test_arrays_in_another_order(digits):
+    X_train, _, y_train, _ = digits
+    with config_context(array_api_dispatch=True):
+        X, y = cupy.asarray(X_train), cupy.asarray(y_train)
+        expected = small().fit(X, y)
+        clf = small().fit(cupy.asfortranarray(X), y)
+        assert_array_equal(clf.memories_.get(), expected.memories_.get())
+        assert_allclose(
+            clf.decision_function(cupy.asfortranarray(X)).get(),
+            expected.decision_function(X).get(),
+        )
 
 
 def test_data_that_does_not_fit_is_streamed(monkeypatch, digits):
@@ -130,7 +158,7 @@ def test_too_little_memory(monkeypatch, digits):
     pool.set_limit(size=pool.total_bytes() + 2**20)
     try:
         with pytest.raises(MemoryError, match="Lower n_memories or batch_size"):
-            clf.set_params(n_memories=200_000).fit(X_train, y_train)
+            clf.set_params(n_memories=200_000, device="cuda:0").fit(X_train, y_train)
     finally:
         pool.set_limit(size=0)
     assert len(clf.memories_) == 100
@@ -153,11 +181,18 @@ def test_pickle_needs_no_gpu(tmp_path, digits):
         clf = small().fit(cupy.asarray(X_train), cupy.asarray(y_train))
         expected = clf.predict(cupy.asarray(X_test)).get()
     (tmp_path / "model.pickle").write_bytes(pickle.dumps(clf))
+    assert isinstance(clf.memories_, cupy.ndarray)
     np.save(tmp_path / "X.npy", X_test)
     np.save(tmp_path / "expected.npy", expected)
     script = """
         import pickle, sys
-        sys.modules["cupy"] = None
+
+        class NoCuPy:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("cupy", "cupyx", "cupy_backends"):
+                    raise ImportError(name)
+
+        sys.meta_path.insert(0, NoCuPy())
         import numpy as np
         with open("model.pickle", "rb") as file:
             clf = pickle.load(file)

@@ -200,6 +200,7 @@ def torch_epoch(X, y, n_hidden: int, args, precision: str) -> float:
     "reduce-overhead" is the compiler's mode that replays CUDA graphs.
     """
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch._dynamo.reset()  # It gives up on a function compiled too often.
     X = torch.as_tensor(X, device=args.device)
     y = torch.as_tensor(y, device=args.device)
     network = torch.nn.Sequential(

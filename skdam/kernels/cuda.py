@@ -45,9 +45,11 @@ SOURCES = ["arithmetic.h", "memory.cu"]
 ENERGIES = [RectifiedPolynomial, Polynomial, LogCosh, Softplus, Exponential]
 """In the order of their numbers in ``arithmetic.h``."""
 
-THREADS = 256
+THREADS, MOST_THREADS = 256, 1024
 CLASS_TILE = 16
 MEMORIES_PER_CHUNK = 32
+MAX_CHUNKS = 64
+MAX_RECORDED_STEPS = 4096
 
 MAX_DIRECT_POWER = 8
 
@@ -104,7 +106,6 @@ def compile_options(
         "LOSS": int(log_loss),
         "CLASSES": n_classes,
         "CLASS_TILE": min(n_classes, CLASS_TILE),
-        "THREADS": THREADS,
     }
     return "--std=c++17", *(f"-D{name}={value}" for name, value in settings.items())
 
@@ -173,8 +174,9 @@ class CudaKernel(Kernel):
     ) -> Array | None:
         super().begin_epoch(formulation, step, X, order)
         self._take_settings()
-        self._is_resident = isinstance(X, cupy.ndarray)
-        if order is None or not self._is_resident:
+        is_resident = isinstance(X, cupy.ndarray)
+        self._is_recordable = is_resident and self._is_plain(X)
+        if order is None or not is_resident:
             return order
         on_device = self._buffer("order", (len(order),), np.int32)
         _send(order.astype(np.int32), on_device)
@@ -186,12 +188,14 @@ class CudaKernel(Kernel):
 
     def run(self, steps: Callable[[], None]) -> None:
         """Run the steps of an epoch: launch by launch at first, then as one graph."""
-        self._epochs_as_now += 1
         # The first epoch makes all buffers: nothing may be allocated while recording.
-        if self._epochs_as_now == 2 and self._is_resident:
+        if self._epochs_as_now == 1 and self._is_recordable and not self._is_long:
             self._graph = self._record(steps)
+        self._epochs_as_now += 1
         if self._graph is None:
+            self._steps = 0
             steps()
+            self._is_long = self._steps > MAX_RECORDED_STEPS
         else:
             self._graph.launch()
 
@@ -203,11 +207,11 @@ class CudaKernel(Kernel):
             self._multiply = _recordable_gemm(
                 stream, self._buffer("workspace", (WORKSPACE_BYTES,), np.uint8)
             )
-            stream.begin_capture()
             try:
+                stream.begin_capture()
                 steps()
             finally:
-                graph = stream.end_capture()
+                graph = stream.end_capture() if stream.is_capturing() else None
         except Exception as error:
             warnings.warn(
                 f"Training goes on without a CUDA graph, a little slower: {error}",
@@ -227,8 +231,8 @@ class CudaKernel(Kernel):
             batch = self._buffer("batch", host.shape)
             _send(host, batch)
             return batch
-        if X.dtype != self.dtype or not X.flags.c_contiguous:
-            X = cupy.ascontiguousarray(X, dtype=self.dtype)
+        if not self._is_plain(X):
+            X, rows = cupy.ascontiguousarray(X[rows], dtype=self.dtype), slice(None)
         rows = self._rows(rows, len(X))
         batch = self._buffer("batch", (len(rows), X.shape[1]))
         self._launch(
@@ -243,6 +247,8 @@ class CudaKernel(Kernel):
     ) -> tuple[Array, Array]:
         n_samples, n_features = batch.shape
         n_memories, n_classes = connections.shape
+        memories = cupy.ascontiguousarray(memories)
+        connections = cupy.ascontiguousarray(connections)
         overlaps = self._buffer("overlaps", (n_memories, n_samples))
         # As BLAS has it, column after column: overlaps^T = batch . memories^T.
         self.gemm(True, n_samples, n_memories, n_features, batch, memories, overlaps)
@@ -252,7 +258,8 @@ class CudaKernel(Kernel):
                 n_memories,
                 *(connections, self._settings, n_samples, overlaps),
             )
-        n_chunks = -(-n_memories // MEMORIES_PER_CHUNK)
+        chunk = max(MEMORIES_PER_CHUNK, -(-n_memories // MAX_CHUNKS))
+        n_chunks = -(-n_memories // chunk)
         blocks = -(-n_samples // THREADS)
         parts = self._buffer("parts", (n_chunks, n_classes, n_samples))
         scales = self._buffer("scales", (n_chunks, n_samples))
@@ -261,7 +268,7 @@ class CudaKernel(Kernel):
             "respond",
             (blocks, n_chunks, -(-n_classes // CLASS_TILE)),
             *(overlaps, connections, self._settings, n_memories, n_samples),
-            *(MEMORIES_PER_CHUNK, parts, scales),
+            *(chunk, parts, scales),
         )
         room = self.dtype.type(0.6 * math.log(np.finfo(self.dtype).max))
         self._launch(
@@ -305,6 +312,7 @@ class CudaKernel(Kernel):
             *(overlaps, state.connections, signal.delta, signal.log_weight),
             *(self._settings, n_samples, slopes, d_connections, log_scales),
         )
+        self._steps += 1
         gradient = self._buffer("gradient", (n_memories, n_features))
         # As BLAS has it, column after column: gradient^T = batch^T . slopes^T.
         self.gemm(False, n_features, n_memories, n_samples, batch, slopes, gradient)
@@ -361,6 +369,10 @@ class CudaKernel(Kernel):
             self._buffers[key] = cupy.empty(shape, dtype or self.dtype)
         return self._buffers[key]
 
+    def _is_plain(self, X: Array) -> bool:
+        """Tell whether the kernels can read X as it is."""
+        return X.dtype == self.dtype and X.flags.c_contiguous
+
     def _rows(self, rows: slice | Array, n_samples: int) -> Array:
         """Return the numbers of samples, on the device."""
         if isinstance(rows, slice):
@@ -374,7 +386,8 @@ class CudaKernel(Kernel):
         """Launch a kernel; whole numbers among the arguments are C's int."""
         _module(self._options).get_function(name)(
             blocks if isinstance(blocks, tuple) else (blocks,),
-            (THREADS,),
+            # A kernel of a single block has a whole multiprocessor to itself.
+            (MOST_THREADS if name == "judge" else THREADS,),
             tuple(np.int32(a) if isinstance(a, int) else a for a in arguments),
         )
 
@@ -403,9 +416,8 @@ def _send(host: np.ndarray, device: Array) -> None:
 
 def _recordable_gemm(stream: Any, workspace: Array) -> Callable:
     """Return cuBLAS's GemmEx, called directly, on a stream."""
-    from cuda.pathfinder import load_nvidia_dynamic_lib
-
-    library = ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
+    # CuPy's own module is linked to the library, and its symbols are found through it.
+    library = ctypes.CDLL(cupy.cuda.cublas.__file__)
     pointer, number = ctypes.c_void_p, ctypes.c_int
     signature = [pointer] + 5 * [number] + 2 * [pointer] + 2 * [number] + [pointer]
     signature += 2 * [number] + 2 * [pointer] + 4 * [number]

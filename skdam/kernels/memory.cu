@@ -15,8 +15,9 @@
  * seed gives the same bits.
  *
  * Also set when compiled: CLASSES, their number; CLASS_TILE, how many of them are held
- * in registers; THREADS, the size of a block that reduces, a multiple of 32.
+ * in registers. Blocks that reduce have a multiple of 32 threads.
  */
+#define MOST_WARPS 32
 
 /* What the host sets for an epoch; the kernels read it, so that a recorded graph of
  * them can be replayed with other values. */
@@ -32,7 +33,7 @@ FUNCTION double block_sum(double mine, double *shared) {
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
     __syncthreads();
     double sum = 0;
-    for (int warp = 0; warp < THREADS / 32; ++warp) sum += shared[warp];
+    for (int warp = 0; warp < blockDim.x / 32; ++warp) sum += shared[warp];
     return sum;
 }
 
@@ -43,7 +44,7 @@ FUNCTION double block_max(double mine, double *shared) {
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
     __syncthreads();
     double largest = NONE;
-    for (int warp = 0; warp < THREADS / 32; ++warp)
+    for (int warp = 0; warp < blockDim.x / 32; ++warp)
         largest = fmax(largest, shared[warp]);
     return largest;
 }
@@ -137,14 +138,14 @@ extern "C" __global__ void combine(const real *parts, const real *scales, int n_
 }
 
 /* A single block. tally: loss, weight, hits. */
-extern "C" __global__ void judge(const real *scores, const int *codes,
+extern "C" __global__ void __launch_bounds__(32 * MOST_WARPS) judge(const real *scores, const int *codes,
                                  const double *weights, const int *rows,
                                  const real *settings, int n_samples, real *delta,
                                  real *log_weight, double *common_scale, double *tally) {
-    __shared__ double shared[THREADS / 32];
+    __shared__ double shared[MOST_WARPS];
     real m = settings[ERROR_EXPONENT];
     double loss = 0, weight_sum = 0, hits = 0, responding = 0;
-    for (int sample = threadIdx.x; sample < n_samples; sample += THREADS) {
+    for (int sample = threadIdx.x; sample < n_samples; sample += blockDim.x) {
         const real *own = scores + (long long)sample * CLASSES;
         int label = codes[rows[sample]], best = 0;
         double weight = weights ? weights[rows[sample]] : 1.0;
@@ -191,7 +192,7 @@ extern "C" __global__ void judge(const real *scores, const int *codes,
     }
     bool any = block_max(responding, shared) > 0;
     double common = NONE;
-    for (int sample = threadIdx.x; sample < n_samples; sample += THREADS) {
+    for (int sample = threadIdx.x; sample < n_samples; sample += blockDim.x) {
         const real *own = scores + (long long)sample * CLASSES;
         bool responds = false;
         for (int alpha = 0; alpha < CLASSES; ++alpha)
@@ -202,7 +203,7 @@ extern "C" __global__ void judge(const real *scores, const int *codes,
     }
     common = block_max(common, shared);
     if (!(common > NONE)) common = 0;
-    for (int sample = threadIdx.x; sample < n_samples; sample += THREADS) {
+    for (int sample = threadIdx.x; sample < n_samples; sample += blockDim.x) {
         log_weight[sample] -= (real)common;
         real weight = (real)exp(log_weight[sample]);
         if (!STEEP)
@@ -226,7 +227,7 @@ extern "C" __global__ void differentiate(const real *x, const real *connections,
                                          const real *settings, int n_samples,
                                          real *d_overlaps, real *d_connections,
                                          real *log_scales) {
-    __shared__ double shared[THREADS / 32];
+    __shared__ double shared[MOST_WARPS];
     long long memory = blockIdx.x;
     const real *overlaps = x + memory * n_samples;
     real *slopes = d_overlaps + memory * n_samples;
@@ -237,7 +238,7 @@ extern "C" __global__ void differentiate(const real *x, const real *connections,
     real log_scale = 0;
     if (STEEP) {
         double largest = NONE;
-        for (int sample = threadIdx.x; sample < n_samples; sample += THREADS) {
+        for (int sample = threadIdx.x; sample < n_samples; sample += blockDim.x) {
             real overlap = overlaps[sample];
             if (DIFFERENCE) overlap = lifted(overlap, inverse_temperature);
             real logarithm = size(overlap);
@@ -254,7 +255,7 @@ extern "C" __global__ void differentiate(const real *x, const real *connections,
     for (int alpha = 0; alpha < CLASSES; alpha += CLASS_TILE) {
         real sums[CLASS_TILE];
         for (int k = 0; k < CLASS_TILE; ++k) sums[k] = 0;
-        for (int sample = threadIdx.x; sample < n_samples; sample += THREADS) {
+        for (int sample = threadIdx.x; sample < n_samples; sample += blockDim.x) {
             real overlap = overlaps[sample], derivative = 0;
             const real *error = delta + (long long)alpha * n_samples + sample;
             if (DIFFERENCE) {
@@ -308,7 +309,7 @@ extern "C" __global__ void differentiate(const real *x, const real *connections,
         /* Every xi_gamma also lowers its memory's overlap x. */
         double sum_of_slopes = block_sum(slopes_of_thread, shared);
         __syncthreads();
-        for (int alpha = threadIdx.x; alpha < CLASSES; alpha += THREADS)
+        for (int alpha = threadIdx.x; alpha < CLASSES; alpha += blockDim.x)
             d_connections[memory * CLASSES + alpha] -=
                 (real)(sum_of_slopes * inverse_temperature);
     }
@@ -320,7 +321,7 @@ extern "C" __global__ void move(const real *gradient, const real *d_connections,
                                 const real *settings, int n_features, real *memories,
                                 real *connections, real *velocity,
                                 real *connection_velocity, double *velocity_scale) {
-    __shared__ double shared[THREADS / 32];
+    __shared__ double shared[MOST_WARPS];
     long long memory = blockIdx.x;
     double kept = velocity_scale[memory] + settings[LOG_MOMENTUM];
     double added = log_scales[memory] + *common_scale;
@@ -328,7 +329,7 @@ extern "C" __global__ void move(const real *gradient, const real *d_connections,
     if (!(scale > NONE)) scale = 0;
     real keep = (real)exp(kept - scale), add = (real)exp(added - scale);
     double largest = 0;
-    for (int j = threadIdx.x; j < n_features + CLASSES; j += THREADS) {
+    for (int j = threadIdx.x; j < n_features + CLASSES; j += blockDim.x) {
         bool visible = j < n_features;
         real *v = visible ? velocity + memory * n_features + j
                           : connection_velocity + memory * CLASSES + j - n_features;
@@ -340,7 +341,7 @@ extern "C" __global__ void move(const real *gradient, const real *d_connections,
     largest = block_max(largest, shared);
     if (!(largest > 0)) largest = 1;
     real rate = settings[LEARNING_RATE];
-    for (int j = threadIdx.x; j < n_features + CLASSES; j += THREADS) {
+    for (int j = threadIdx.x; j < n_features + CLASSES; j += blockDim.x) {
         bool visible = j < n_features;
         real *v = visible ? velocity + memory * n_features + j
                           : connection_velocity + memory * CLASSES + j - n_features;
