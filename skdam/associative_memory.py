@@ -19,12 +19,13 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .checks import restored_on_error
+from .devices import check_device, choose
 from .energies import get_energy
+from .kernels import recall, recall_cuda
 from .kernels.recall import (
     QUIET_WINDOW,
     Relaxation,
     overlaps,
-    relax,
     single_threaded_blas,
     sweep_orders,
 )
@@ -34,6 +35,9 @@ __all__ = ["DenseAssociativeMemory"]
 
 BLOCK_SIZE = 2**19
 """Overlaps of states with memories that each worker holds at once."""
+
+GPU_BLOCK_SIZE = 2**27
+"""The same on a GPU."""
 
 
 class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -83,9 +87,9 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         Number of worker processes among which recall divides the cues. None is 1,
         unless in a :obj:`joblib.parallel_backend` context. It does not change results.
 
-    device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute. There is no GPU kernel for recall yet: "auto" is the CPU, and
-        "cuda" an error.
+    device : {"auto", "cpu", "cuda"} or str, default="auto"
+        Where to recall: "cpu", "cuda" (through CuPy) or a device such as "cuda:1".
+        "auto" is "cuda" where CuPy sees a device.
 
     Attributes
     ----------
@@ -165,7 +169,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         "allow_unknown": ["boolean"],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
-        "device": [StrOptions({"auto", "cpu", "cuda"})],
+        "device": [str],
     }
 
     def __init__(
@@ -244,7 +248,8 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     def _store(self, X, onward: bool):
         get_energy(self.energy, self.power)
-        self._check_device()
+        check_device(self.device)
+        choose(self.device, X)
         with restored_on_error(self):
             X = validate_data(
                 self,
@@ -435,10 +440,6 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             raise ValueError("X contains NaN, so y must hold the complete patterns.")
         return float((self._recall(X)[0] == target).all(axis=1).mean())
 
-    def _check_device(self) -> None:
-        if self.device == "cuda":
-            raise ValueError("device='cuda' is not supported yet; use 'auto' or 'cpu'.")
-
     def _states(self, X) -> tuple[np.ndarray, np.dtype]:
         """Return cues as -1, 0 (unknown) and 1, and the type of float to return."""
         X = validate_data(
@@ -455,11 +456,13 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         """Return the memories as the kernels take them, one in a column."""
         return np.ascontiguousarray(self.memories_.T)
 
-    def _blocks(self, n_states: int, n_workers: int = 1) -> list[slice]:
+    def _blocks(
+        self, n_states: int, n_workers: int = 1, size: int = BLOCK_SIZE
+    ) -> list[slice]:
         """Return pieces of the rows, of which each worker holds one at a time."""
         share = -(-n_states // n_workers)
         per_state = max(len(self.memories_), QUIET_WINDOW)
-        fitting = max(1, BLOCK_SIZE // per_state)
+        fitting = max(1, size // per_state)
         return list(gen_batches(n_states, min(share, fitting)))
 
     def _energy_by_overlap(self) -> np.ndarray:
@@ -477,23 +480,29 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         return values
 
     def _relax(self, states: np.ndarray, energies: np.ndarray | None) -> Relaxation:
-        self._check_device()
+        check_device(self.device)
         energy = get_energy(self.energy, self.power)
         tables = overlap_tables(energy, self.n_features_in_, self.temperature)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         patterns = self._patterns()
-        parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(_relax_block)(
-                patterns,
-                states[rows],
-                tables,
-                seed,
-                self.clamp,
-                self.max_iter,
-                energies,
+        place = choose(self.device, states)
+        kernel, n_jobs, size = recall.relax, self.n_jobs, BLOCK_SIZE
+        if not place.is_host:
+            kernel, n_jobs, size = recall_cuda.relax, 1, GPU_BLOCK_SIZE
+        with place.session("Recall fewer rows at a time."):
+            parts = Parallel(n_jobs=n_jobs)(
+                delayed(_relax_block)(
+                    kernel,
+                    patterns,
+                    states[rows],
+                    tables,
+                    seed,
+                    self.clamp,
+                    self.max_iter,
+                    energies,
+                )
+                for rows in self._blocks(len(states), effective_n_jobs(n_jobs), size)
             )
-            for rows in self._blocks(len(states), effective_n_jobs(self.n_jobs))
-        )
         traces = [part.energies for part in parts]
         longest = max(trace.shape[1] for trace in traces)
         return Relaxation(
@@ -515,7 +524,14 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
 
 def _relax_block(
-    patterns, states, tables, seed: int, clamp: str | None, max_sweeps: int, energies
+    relax,
+    patterns,
+    states,
+    tables,
+    seed: int,
+    clamp: str | None,
+    max_sweeps: int,
+    energies,
 ) -> Relaxation:
     with single_threaded_blas():
         return relax(

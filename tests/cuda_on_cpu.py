@@ -162,7 +162,7 @@ def make_cupy(folder):
     def asarray(a, dtype=None):
         if isinstance(a, ndarray) and a.dtype == dtype:
             return a
-        return made(np.array)(a, dtype)
+        return made(np.array)(a, dtype, order="C")
 
     def ascontiguousarray(a, dtype=None):
         if a.flags.c_contiguous and dtype in (None, a.dtype):
@@ -207,6 +207,7 @@ def make_cupy(folder):
         stream.do(multiply)
 
     cupy.ndarray = ndarray
+    cupy.asnumpy = lambda a: np.array(a, subok=False)
     cupy.empty = made(np.empty)
     cupy.arange = made(np.arange)
     cupy.asarray = asarray

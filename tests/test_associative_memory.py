@@ -391,7 +391,8 @@ def test_bad_cues():
         ({"max_iter": 0}, "max_iter"),
         ({"clamp": "all"}, "clamp"),
         ({"binarize": "yes"}, "binarize"),
-        ({"device": "cuda"}, "device='cuda' is not supported yet"),
+        ({"device": "gpu"}, "device='gpu' must be"),
+        ({"device": "cuda:99"}, "device='cuda:99'"),
     ],
 )
 def test_bad_parameters(parameters, message):

@@ -11,10 +11,6 @@
  *
  * Overlaps x are in units of the temperature, as everywhere.
  */
-#ifndef FUNCTION
-#define FUNCTION static __device__ __forceinline__
-#endif
-
 #define RECTIFIED_POLYNOMIAL 0
 #define POLYNOMIAL 1
 #define LOG_COSH 2
@@ -25,12 +21,7 @@
 
 typedef REAL real;
 
-/* The logarithm of 0. */
-#ifdef __CUDACC_RTC__
-#define NONE ((real)__longlong_as_double(0xfff0000000000000LL))
-#else
-#define NONE ((real)-INFINITY)
-#endif
+#define NONE ((real)LOWEST)
 
 /* x^k for k in {n, n-1, n-2}; rectified it is 0 for x <= 0, whatever k. */
 FUNCTION real power_of(real x, double k) {

@@ -40,7 +40,7 @@ __all__ = ["CudaKernel", "compile_options", "has_kernel", "source"]
 
 Array = Any
 
-SOURCES = ["arithmetic.h", "memory.cu"]
+SOURCES = ["reductions.h", "arithmetic.h", "memory.cu"]
 
 ENERGIES = [RectifiedPolynomial, Polynomial, LogCosh, Softplus, Exponential]
 """In the order of their numbers in ``arithmetic.h``."""

@@ -15,9 +15,8 @@
  * seed gives the same bits.
  *
  * Also set when compiled: CLASSES, their number; CLASS_TILE, how many of them are held
- * in registers. Blocks that reduce have a multiple of 32 threads.
+ * in registers.
  */
-#define MOST_WARPS 32
 
 /* What the host sets for an epoch; the kernels read it, so that a recorded graph of
  * them can be replayed with other values. */
@@ -25,29 +24,6 @@
 #define ERROR_EXPONENT 1
 #define LEARNING_RATE 2
 #define LOG_MOMENTUM 3
-
-FUNCTION double block_sum(double mine, double *shared) {
-    for (int offset = 16; offset > 0; offset >>= 1)
-        mine += __shfl_down_sync(0xffffffffu, mine, offset);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
-    __syncthreads();
-    double sum = 0;
-    for (int warp = 0; warp < blockDim.x / 32; ++warp) sum += shared[warp];
-    return sum;
-}
-
-FUNCTION double block_max(double mine, double *shared) {
-    for (int offset = 16; offset > 0; offset >>= 1)
-        mine = fmax(mine, __shfl_down_sync(0xffffffffu, mine, offset));
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
-    __syncthreads();
-    double largest = NONE;
-    for (int warp = 0; warp < blockDim.x / 32; ++warp)
-        largest = fmax(largest, shared[warp]);
-    return largest;
-}
 
 extern "C" __global__ void gather(const real *X, const int *rows, const real *settings,
                                   int n_features, int n_samples, real *batch) {
