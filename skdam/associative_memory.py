@@ -14,12 +14,17 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils import (
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    gen_batches,
+)
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .checks import restored_on_error
-from .devices import check_device, choose
+from .devices import check_device, choose, to_numpy
 from .energies import get_energy
 from .kernels import recall, recall_cuda
 from .kernels.recall import (
@@ -120,10 +125,11 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     An unknown neuron counts as 0 in all overlaps until its first update, which always
     gives it a state. An update compares the energies of the neuron's two states with
-    all others held, so it never raises the energy. If the two are equal, or differ by
-    less than the rounding error of a sum over the memories, the neuron keeps its state,
-    and an unknown one becomes +1. No rounding occurs as long as all sums are below
-    2^53, as they are for small powers.
+    all others held, so that it never raises the energy; only the first of an unknown
+    neuron may, with polynomials of odd power, which bend down below 0. If the two are
+    equal, or differ by less than the rounding error of a sum over the memories, the
+    neuron keeps its state, and an unknown one becomes +1. No rounding occurs as long as
+    all sums are below 2^53, as they are for small powers.
 
     The order in which neurons are updated is drawn anew for each sweep and is common to
     all cues, so that a cue's result does not depend on the others.
@@ -249,6 +255,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     def _store(self, X, onward: bool):
         get_energy(self.energy, self.power)
         check_device(self.device)
+        X = to_numpy(X)
         choose(self.device, X)
         with restored_on_error(self):
             X = validate_data(
@@ -431,6 +438,9 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         check_is_fitted(self)
         cues, _ = self._states(X)
         target = cues
+        y = to_numpy(y)
+        if y is not None:
+            check_consistent_length(X, y)
         if y is not None and np.ndim(y) != 1:
             y = check_array(y, dtype="numeric", input_name="y")
             target = _as_states(y, self.binarize, "y")
@@ -444,7 +454,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         """Return cues as -1, 0 (unknown) and 1, and the type of float to return."""
         X = validate_data(
             self,
-            X,
+            to_numpy(X),
             dtype="numeric",
             reset=False,
             ensure_all_finite="allow-nan" if self.allow_unknown else True,

@@ -29,7 +29,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
-from scipy.special import gamma, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 from scipy.stats import binom, binomtest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -67,8 +67,8 @@ __all__ = [
 MEMORIES_PER_NETWORK = 20
 """Memories of one network whose unstable neurons are counted."""
 
-LARGEST_NETWORK = 2**30
-"""Elements of the memories of one network that is simulated, one byte each."""
+LARGEST_NETWORK = 2**26
+"""Elements of the memories of one network that half_recall_capacity tries."""
 
 FIRST_TRIALS = 64
 """Trials after which a number of memories is first judged."""
@@ -134,7 +134,7 @@ def alpha(power: float, bit_error: float = 0.005, energy: str = "polynomial") ->
     >>> round(alpha(2, energy="rectified_polynomial"), 3)
     0.301
     """
-    return float(1 / (_noise_constant(power, energy) * ndtri(bit_error) ** 2))
+    return float(_capacity_scale(1, power, energy) / ndtri(bit_error) ** 2)
 
 
 @validate_params(
@@ -183,8 +183,8 @@ def expected_bit_error(
     0.0052
     """
     if asymptotic:
-        constant = _noise_constant(power, energy)
-        return float(ndtr(-math.sqrt(n_neurons ** (power - 1) / constant / n_memories)))
+        scale = _capacity_scale(n_neurons, power, energy)
+        return float(ndtr(-math.sqrt(scale / n_memories)))
     others = n_memories - 1
     if not others:
         return 0.0
@@ -238,7 +238,8 @@ def max_memories(
     496
     """
     if asymptotic:
-        return alpha(power, bit_error, energy) * n_neurons ** (power - 1)
+        scale = _capacity_scale(n_neurons, power, energy)
+        return float(scale / ndtri(bit_error) ** 2)
     ratio = _signal_to_noise(n_neurons, power, energy)
     return 1 + (ratio / float(ndtri(bit_error))) ** 2
 
@@ -275,8 +276,7 @@ def max_memories_without_errors(
     >>> round(max_memories_without_errors(100, 3))
     362
     """
-    constant = _noise_constant(power, energy)
-    return n_neurons ** (power - 1) / (2 * constant * math.log(n_neurons))
+    return _capacity_scale(n_neurons, power, energy) / (2 * math.log(n_neurons))
 
 
 @validate_params(
@@ -324,15 +324,17 @@ def recovery_capacity(
     return max_memories(n_neurons, power, min(bit_error, 0.499), energy)
 
 
-def _noise_constant(power: float, energy: str) -> float:
-    """Return ``<D^2> / (4 n^2 N^(n - 1))`` for N to infinity.
+def _capacity_scale(n_neurons: int, power: float, energy: str) -> float:
+    """Return ``N^(n - 1) / c``, where ``4 n^2 c N^(n - 1)`` is ``<D^2>`` for large N.
 
-    (2n - 3)!! is the moment of order 2n - 2 of a standard Gaussian, which also real
+    c = (2n - 3)!! is the moment of order 2n - 2 of a standard Gaussian, which also real
     powers have. Rectified, half of it remains.
     """
     _polynomial(energy, power)
-    moment = 2 ** (power - 1) * gamma(power - 0.5) / math.sqrt(math.pi)
-    return moment / 2 if energy == "rectified_polynomial" else moment
+    log_c = (power - 1) * math.log(2) + math.lgamma(power - 0.5) - math.log(math.pi) / 2
+    if energy == "rectified_polynomial":
+        log_c -= math.log(2)
+    return math.exp((power - 1) * math.log(n_neurons) - log_c)
 
 
 def _signal_to_noise(n_neurons: int, power: float, energy: str) -> float:
@@ -361,7 +363,8 @@ def _tie_margin(n_neurons: int, n_memories: float, power: float, energy: str) ->
     D = [int(step) for step in ahead - F(np.array([x - 1 for x in r], dtype=object))]
     spacing = math.gcd(*(step - D[0] for step in D), 2 * D[0])
     least = (D[-1] + int(n_memories - 1) * D[0]) % spacing
-    return (spacing / 2 - least) / D[-1]
+    # A quotient of whole numbers, which may be too large for floats.
+    return (spacing - 2 * least) / (2 * D[-1])
 
 
 def _polynomial(energy: str, power: float) -> Polynomial | RectifiedPolynomial:
@@ -492,7 +495,9 @@ class _Network:
         """Return random memories, one in a column, and the generator they came of."""
         rng = np.random.default_rng([self.seed, n_memories, trial])
         bits = rng.integers(0, 2, (self.n_neurons, n_memories), dtype=np.int8)
-        return 2 * bits - 1, rng
+        bits *= 2
+        bits -= 1
+        return bits, rng
 
     def trial(self, n_memories: int, trial: int) -> tuple[float, bool, bool, int]:
         patterns, rng = self.draw(n_memories, trial)

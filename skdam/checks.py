@@ -48,7 +48,9 @@ def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
 
 def placed(classes: np.ndarray, place: Place) -> Any:
     """Return the classes in place, if they are numbers; names stay on the host."""
-    return place.put(classes) if classes.dtype.kind in "bif" else classes
+    # Of unsigned numbers, only bytes are known everywhere.
+    is_known = classes.dtype.kind in "bif" or classes.dtype == np.uint8
+    return place.put(classes) if is_known else classes
 
 
 def decode(codes: Any, classes: Any) -> Any:

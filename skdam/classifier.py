@@ -638,6 +638,8 @@ class DenseAssociativeMemoryClassifier(
                     break
         except KeyboardInterrupt:
             interrupted = True
+            # Kernels that do not work in place leave new arrays behind.
+            self._keep(state, self.temperature_)
             warnings.warn(
                 f"Training was interrupted after {self.n_iter_} epochs; the best "
                 "memories so far are kept.",

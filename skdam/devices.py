@@ -66,15 +66,26 @@ class Place:
         return cls(array_namespace(array), device(array))
 
     @property
+    def has_double(self) -> bool:
+        """Whether the device computes in double precision."""
+        known = self.xp.__array_namespace_info__().dtypes(
+            kind="real floating", device=self.device
+        )
+        return "float64" in known
+
+    @property
     def is_host(self) -> bool:
         """Whether NumPy's arrays live here."""
         return is_numpy_namespace(self.xp)
 
     def put(self, array: Any, dtype: str | None = None, copy: bool | None = None):
         """Return an array here, from wherever it is."""
-        dtype = None if dtype is None else getattr(self.xp, dtype)
         if is_array_api_obj(array) and self.of_array(array) != self:
             array = to_numpy(array)
+        if dtype is None and isinstance(array, np.ndarray) and array.dtype == float:
+            # Or single precision, on a device that has no double.
+            dtype = "float64" if self.has_double else "float32"
+        dtype = None if dtype is None else getattr(self.xp, dtype)
         return self.xp.asarray(array, dtype=dtype, device=self.device, copy=copy)
 
     def session(self, advice: str) -> AbstractContextManager:
@@ -121,10 +132,10 @@ def choose(name: str, X: Any) -> Place:
             return home
         return _cuda_place(name)
     if name != "auto":
-        where = str(home.device).lower()
         kind, _, number = name.partition(":")
-        is_there = (kind == "cuda") == ("cuda" in where) and where.endswith(number)
-        if not is_there:
+        # "cpu", "mps:0", "cuda:1", or CuPy's "<CUDA Device 1>"
+        where = re.findall(r"[a-z]+|\d+", str(home.device).lower())
+        if kind not in where or (number and where[-1] != number):
             raise ValueError(
                 f"device={name!r}, but X is an array of {home.xp.__name__} on "
                 f"{home.device}; arrays other than NumPy's are worked on where they "
@@ -152,11 +163,17 @@ def check_same_place(X: Any, fitted: Array, name: str) -> None:
     home = Place.of_array(fitted)
     if is_numpy_array(fitted) or home == place:
         return
+    hint = ""
+    if is_array_api_obj(X) and Place.of_array(X) == home:
+        hint = (
+            " Without sklearn.config_context(array_api_dispatch=True) X is taken for "
+            "a NumPy array."
+        )
     raise ValueError(
         f"Inputs passed to {name}() must use the same namespace and the same device as "
         f"those passed to fit(): X is an array of {place.xp.__name__} on "
         f"{place.device}, the model was fitted with {home.xp.__name__} on "
-        f"{home.device}."
+        f"{home.device}.{hint}"
     )
 
 

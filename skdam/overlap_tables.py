@@ -208,7 +208,7 @@ def _polynomial(energy: Polynomial, x: Decimal) -> Decimal:
 
 
 def _rectified_polynomial(energy: RectifiedPolynomial, x: Decimal) -> Decimal:
-    return x ** Decimal(energy.power) if x > 0 else Decimal(0)
+    return x ** Decimal(float(energy.power)) if x > 0 else Decimal(0)
 
 
 def _log_cosh(energy: LogCosh, x: Decimal) -> Decimal:

@@ -278,3 +278,17 @@ def test_half_recall_capacity_grows_as_a_power(power, sizes):
 def test_bad_parameters(function, arguments, message):
     with pytest.raises(ValueError, match=message):
         function(**arguments)
+
+
+def test_any_number_type_and_size():
+    for n, N in [(8, 1000), (3, 100)]:
+        expected = max_memories(N, n, asymptotic=True)
+        assert_allclose(
+            max_memories(np.int64(N), np.int64(n), asymptotic=True), expected
+        )
+        expected = max_memories_without_errors(N, n)
+        assert_allclose(max_memories_without_errors(np.int64(N), n), expected)
+    assert_allclose(max_memories(1000, 8, asymptotic=True), 1.115e15, rtol=1e-3)
+    assert expected_bit_error(2000, 10, 100) == 0
+    assert 0 < max_memories_without_errors(2000, 100) < math.inf
+    assert 0 < max_memories(2000, 100, asymptotic=True) < math.inf

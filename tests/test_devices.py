@@ -1,5 +1,7 @@
 """Where the work is done, with another namespace as a stand-in for the GPU."""
 
+import threading
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -112,6 +114,30 @@ def test_other_namespaces_stay_where_they_are():
             choose("cuda", X)
 
 
+@pytest.mark.parametrize(
+    "name, device, is_there",
+    [
+        ("cuda:0", "<CUDA Device 0>", True),
+        ("cuda", "<CUDA Device 0>", True),
+        ("cuda:1", "<CUDA Device 0>", False),
+        ("cuda:1", "cuda:11", False),
+        ("cuda:1", "cuda:1", True),
+        ("cpu", "cuda:0", False),
+        ("cpu", "cpu", True),
+        ("cpu", "mps:0", False),
+        ("cuda", "mps:0", False),
+    ],
+)
+def test_name_of_the_device_of_an_array(name, device, is_there, monkeypatch):
+    place = Place(array_api_strict, device)
+    monkeypatch.setattr(Place, "of", lambda X: place)
+    if is_there:
+        assert choose(name, None) is place
+    else:
+        with pytest.raises(ValueError, match="but X is an array of"):
+            choose(name, None)
+
+
 def test_devices_in_turn(monkeypatch):
     class FakeCupy:
         class cuda:
@@ -121,10 +147,16 @@ def test_devices_in_turn(monkeypatch):
 
     monkeypatch.setattr(gpu, "cupy", FakeCupy)
     monkeypatch.setattr(gpu, "count_devices", lambda: 3)
-    taken = [gpu.device_named("cuda") for _ in range(6)]
-    assert sorted(taken[:3]) == [0, 1, 2]
-    assert taken[:3] == taken[3:]
+    monkeypatch.setattr(gpu, "_of_thread", threading.local())
+    taken = []
+    for _ in range(3):
+        thread = threading.Thread(
+            target=lambda: taken.append([gpu.device_named("cuda") for _ in range(2)])
+        )
+        thread.start()
+        thread.join()
+    assert sorted(taken) == [[0, 0], [1, 1], [2, 2]]
     worker = type("Worker", (), {"name": "LokyProcess-5"})
     monkeypatch.setattr(gpu, "current_process", worker)
-    assert [gpu.device_named("cuda") for _ in range(2)] == [1, 1]
+    assert gpu.device_named("cuda") == 1
     assert gpu.device_named("cuda:2") == 2

@@ -20,7 +20,7 @@ capacity
     Seconds to find the K at which half of the trials recover, N = 100, n = 3, to 10 %.
 
 The implementations follow the same orders and take the same decisions, which is
-checked. They take turns; ratios are formed within a round.
+checked on a few of the states. They take turns; ratios are formed within a round.
 
 naive
     The textbook: for each update the overlaps of all memories with the state are

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
+from ..devices import Place
 from ..objectives import Objective
 
 __all__ = ["ErrorSignal", "Tally", "error_signal", "widest_float"]
@@ -69,11 +70,8 @@ def widest_float(like: Array) -> Any:
     >>> np.dtype(widest_float(np.zeros(1, np.float32)))
     dtype('float64')
     """
-    xp = array_namespace(like)
-    known = xp.__array_namespace_info__().dtypes(
-        kind="real floating", device=device(like)
-    )
-    return known.get("float64", xp.float32)
+    place = Place.of_array(like)
+    return place.xp.float64 if place.has_double else place.xp.float32
 
 
 def error_signal(
