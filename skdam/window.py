@@ -263,8 +263,13 @@ def _decimal(errors: np.ndarray) -> np.ndarray:
     return np.round(errors, 12)
 
 
+def is_number(value: Any) -> bool:
+    """Tell numbers from truth values and everything else."""
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
 def _range(values: list) -> tuple | list:
-    if all(isinstance(v, Real) and not isinstance(v, bool | np.bool_) for v in values):
+    if all(map(is_number, values)):
         return min(values), max(values)
     distinct = []
     for value in values:  # They may be unhashable.

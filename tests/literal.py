@@ -131,3 +131,19 @@ def train(gradient, memories, n_features, batches, *, n, m, T, rate, momentum):
             if largest > 0:
                 xi[mu] = np.clip(xi[mu] + rate(epoch) * V[mu] / largest, -1, 1)
     return xi
+
+
+def contributions(F, T, visible, recognition, v, code):
+    """Return what each memory contributes to minus the energy.
+
+    The visible units are clamped to v, and the classification units to class ``code``.
+    """
+    values = []
+    for mu in range(len(visible)):
+        overlap = 0.0
+        for i in range(len(v)):
+            overlap += visible[mu, i] * v[i]
+        for alpha in range(recognition.shape[1]):
+            overlap += recognition[mu, alpha] * (1 if alpha == code else -1)
+        values.append(F(overlap / T))
+    return values
