@@ -109,7 +109,9 @@ def section(schedule: str, title: str, results: dict) -> str:
         "",
         f"{settings['memories']} memories, {settings['epochs']} epochs; searched with "
         f"{settings['search_memories']} memories over {settings['search_epochs']} "
-        f"epochs. Computed on {settings['device']} ({machine['cpu']}, "
+        f"epochs. Memories start with mean {settings['init_mean']:g} and standard "
+        f"deviation {settings['init_std']:g}. Computed on "
+        f"{settings['device']} ({machine['cpu']}, "
         f"{machine['cores']} cores), {some['date'][:10]}. Numbers: "
         f"`examples/benchmarks/results/paper_{schedule}.json`.",
         "",
@@ -154,6 +156,7 @@ def section(schedule: str, title: str, results: dict) -> str:
                 "memories with exactly 1",
                 "images with exactly 1 decisive memory",
                 "images with more than 10",
+                "memories that contribute to no test image",
             ],
             [transition_row(power, part) for power, part in rows.items()],
         ),
@@ -216,6 +219,7 @@ def window_row(power: int, part: dict) -> list[str]:
 def transition_row(power: int, part: dict) -> list[str]:
     units = [np.array(n["memories_by_recognition_units"]) for n in part["networks"]]
     images = [np.array(n["images_by_decisive_memories"]) for n in part["networks"]]
+    silent = sum(network["silent_memories"] for network in part["networks"])
     medians = [np.median(np.repeat(np.arange(len(u)), u)) for u in units]
     return [
         str(power),
@@ -223,6 +227,7 @@ def transition_row(power: int, part: dict) -> list[str]:
         f"{share(units, 1):.0f} %",
         f"{share(images, 1):.0f} %",
         f"{share(images, 11):.0f} %",
+        f"{100 * silent / sum(u.sum() for u in units):.0f} %",
     ]
 
 

@@ -39,17 +39,26 @@ from skdam import fit_window, hyperparameter_window, preset
 from skdam.datasets import MNIST, load_mnist
 from skdam.energies import RectifiedPolynomial
 from skdam.gpu import count_devices, cupy
-from skdam.inspection import decisive_memories, recognition_units
+from skdam.inspection import contributions, recognition_units
 from skdam.temperature import auto_temperature, sample_sizes
 from skdam.window import HyperparameterWindow, Trajectory
 
 THRESHOLD = 0.02
 """Test error whose first crossing the paper marks."""
 
-TEMPERATURES = (0.9, 1.05, 1.2)
-"""Temperatures to search, in units of the one that "auto" finds for the first m."""
-
 ERROR_EXPONENTS = {2: (3, 2, 5), 3: (10, 5, 20), 20: (5, 3, 10), 30: (3, 2, 5)}
+"""What is searched; the first is the one that temperatures refer to."""
+
+TEMPERATURES = {2: (4, 8, 12), 3: (2, 3, 4.5), 20: (1, 1.15, 1.3), 30: (1, 1.15, 1.3)}
+"""What is searched from the paper's start, in units of the temperature of "auto".
+
+That is for a start of mean 0; where all memories overlap with the background from the
+beginning, they saturate the units unless the temperature is several times as high.
+"""
+
+OTHER_TEMPERATURES = (0.9, 1.05, 1.2)
+"""What is searched from the classifier's own start, in the same units."""
+
 LEARNING_RATES = {2: (0.0075, 0.01, 0.015)}
 OTHER_LEARNING_RATES = (0.015, 0.02, 0.03)
 """For minibatches of 1000; half of that takes half the steps."""
@@ -69,6 +78,10 @@ def arguments() -> argparse.Namespace:
     add("--search-memories", type=int, help="K of the search; default 500, or 2000")
     add("--search-epochs", type=int, help="default 30, or 300")
     add("--within", type=float, help="width of the window; default 0.002")
+    add("--init-mean", type=float, help="of the first memories; default 0, or -0.3")
+    add("--init-std", type=float, help="of the first memories; default 0.1, or 0.3")
+    add("--momentum", type=float, help="default 0.9; with --full it is searched")
+    add("--temperatures", help='to search, in units of "auto"; default: by power')
     add("--output", type=Path, metavar="DIR", help="default: results, beside this")
     add("--docs", type=Path, metavar="DIR", help="default: docs, or DIR with --output")
     args = parser.parse_args()
@@ -77,14 +90,15 @@ def arguments() -> argparse.Namespace:
         parser.error(f"--powers: {sorted(unknown)} not among {[*ERROR_EXPONENTS]}")
     args.schedule = "quick" if args.quick else "full" if args.full else "short"
     defaults = {
-        # candidates, networks, memories, epochs, K and epochs of the search, within
-        "quick": (3, 2, 60, 12, 40, 6, 0.5),
-        "short": (24, 4, 2000, 60, 500, 30, 0.002),
-        "full": (24, 4, 2000, 3000, 2000, 300, 0.002),
+        "quick": (3, 2, 60, 12, 40, 6, 0.5, 0.0, 0.1, 0.9),
+        "short": (24, 4, 2000, 60, 500, 30, 0.002, 0.0, 0.1, 0.9),
+        "full": (24, 4, 2000, 3000, 2000, 300, 0.002, -0.3, 0.3, None),
     }[args.schedule]
     for name, default in zip(SETTINGS, defaults, strict=True):
         if getattr(args, name) is None:
             setattr(args, name, default)
+    if args.temperatures is not None:
+        args.temperatures = [float(share) for share in args.temperatures.split(",")]
     beside = Path(__file__).resolve().parent
     if args.docs is None:
         args.docs = args.output or beside.parents[1] / "docs"
@@ -103,6 +117,9 @@ SETTINGS = (
     "search_memories",
     "search_epochs",
     "within",
+    "init_mean",
+    "init_std",
+    "momentum",
 )
 
 
@@ -156,7 +173,15 @@ def network(power: int, n_memories: int, epochs: int, args) -> Kept:
     parameters = {"power": power, "tol": None, "dtype": "float32"}
     if args.full:
         parameters |= preset("krotov-hopfield-2016", power=power)
-    parameters |= {"n_memories": n_memories, "max_iter": epochs, "random_state": 0}
+    parameters |= {
+        "n_memories": n_memories,
+        "max_iter": epochs,
+        "init_mean": args.init_mean,
+        "init_std": args.init_std,
+        "random_state": 0,
+    }
+    if args.momentum is not None:
+        parameters["momentum"] = args.momentum
     return Kept(**parameters)
 
 
@@ -174,13 +199,18 @@ def reference_temperature(power: int, n_memories: int, X: np.ndarray) -> float:
 def grids(power: int, data: MNIST, args) -> list[dict]:
     """Return what is searched."""
     reference = reference_temperature(power, args.search_memories, data.X_train)
+    shares = args.temperatures or (
+        TEMPERATURES[power] if args.full else OTHER_TEMPERATURES
+    )
     common = {
-        "temperature": [round(share * reference, 2) for share in TEMPERATURES],
+        "temperature": [round(share * reference, 2) for share in shares],
         "error_exponent": ERROR_EXPONENTS[power],
     }
     if args.full:
-        rates = {"learning_rate_init": (0.01, 0.02, 0.04), "momentum": (0.6, 0.9)}
-        return [common | rates]
+        common["learning_rate_init"] = (0.01, 0.02, 0.04)
+        if args.momentum is None:
+            common["momentum"] = (0.6, 0.9)
+        return [common]
     batch_sizes = (100, 50) if args.quick else (1000, 500)
     return [
         common
@@ -247,7 +277,8 @@ def described_search(window: HyperparameterWindow, seconds: float) -> dict:
 def described(network: Trajectory, data: MNIST) -> dict:
     clf = network.estimator
     units = recognition_units(clf)
-    decisive = decisive_memories(clf, data.X_test)
+    shares = contributions(clf, data.X_test)
+    decisive = (shares > 0.9).sum(axis=1)
     return {
         "parameters": network.params,
         "random_state": clf.random_state,
@@ -256,6 +287,7 @@ def described(network: Trajectory, data: MNIST) -> dict:
         "errors": network.errors.tolist(),
         "memories_by_recognition_units": np.bincount(units).tolist(),
         "images_by_decisive_memories": np.bincount(np.minimum(decisive, 11)).tolist(),
+        "silent_memories": int((shares <= 0).all(axis=0).sum()),
     }
 
 
