@@ -1,7 +1,7 @@
 """
-===========================
+============================
 Powers and speed of training
-===========================
+============================
 
 How many epochs does a network need until its test error is under a threshold? The paper
 finds on MNIST that larger powers n need fewer. Here, networks of three powers start as

@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
@@ -32,6 +34,9 @@ from skdam.inspection import (
 )
 from skdam.window import HyperparameterWindow, Trajectory
 
+# Networks of a few epochs are looked at here, not good ones.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 N_FEATURES, CLASSES = 6, np.array(["a", "b", "c"])
 
 
@@ -47,9 +52,7 @@ def network(n_memories=7, seed=0, **parameters):
     rng = np.random.default_rng(seed)
     parameters = {"temperature": 2.0, "max_iter": 1, "dtype": "float64"} | parameters
     clf = DenseAssociativeMemoryClassifier(n_memories, random_state=seed, **parameters)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        clf.fit(samples(30), np.resize(CLASSES, 30))
+    clf.fit(samples(30), np.resize(CLASSES, 30))
     clf.memories_ = rng.uniform(-1, 1, (n_memories, N_FEATURES))
     clf.recognition_connections_ = rng.uniform(-1, 1, (n_memories, 3))
     return clf
@@ -201,6 +204,24 @@ def test_data_of_all_kinds():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert_allclose(contributions(clf, frame), expected)
+
+
+@pytest.mark.parametrize("name", ["array_api_strict", "array_api_compat.torch"])
+def test_arrays_of_other_namespaces(name):
+    xp = pytest.importorskip(name, exc_type=ImportError)
+    X, y = samples(30), np.arange(30) % 3
+    clf = DenseAssociativeMemoryClassifier(9, dtype="float64", max_iter=5)
+    clf.set_params(random_state=0, temperature=3.0)
+    here = clone(clf).fit(X, y)
+    with config_context(array_api_dispatch=True):
+        there = clf.fit(xp.asarray(X), xp.asarray(y))
+        found = contributions(there, xp.asarray(X))
+        units = recognition_units(there)
+        display = MemoriesDisplay.from_estimator(there, image_shape=(2, 3))
+    assert isinstance(found, np.ndarray)
+    assert_allclose(found, contributions(here, X), rtol=1e-6, atol=1e-12)
+    assert_array_equal(units, recognition_units(here))
+    assert isinstance(display.images, np.ndarray)
 
 
 def test_pipelines_are_looked_through():
