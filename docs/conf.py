@@ -8,6 +8,7 @@ copyright = "skdam developers"
 version = release = skdam.__version__
 
 extensions = [
+    "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",

@@ -3,6 +3,13 @@
 from .associative_memory import DenseAssociativeMemory
 from .classifier import DenseAssociativeMemoryClassifier
 from .presets import preset
+from .window import fit_window, hyperparameter_window
 
-__all__ = ["DenseAssociativeMemory", "DenseAssociativeMemoryClassifier", "preset"]
+__all__ = [
+    "DenseAssociativeMemory",
+    "DenseAssociativeMemoryClassifier",
+    "fit_window",
+    "hyperparameter_window",
+    "preset",
+]
 __version__ = "0.1.0"

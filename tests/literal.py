@@ -172,3 +172,19 @@ def binary_energy(F, memories, state):
         sum(int(a) * int(b) for a, b in zip(xi, state, strict=True)) for xi in memories
     ]
     return -sum(F(h) for h in overlaps)
+
+
+def contributions(F, T, visible, recognition, v, code):
+    """Return what each memory contributes to minus the energy.
+
+    The visible units are clamped to v, and the classification units to class ``code``.
+    """
+    values = []
+    for mu in range(len(visible)):
+        overlap = 0.0
+        for i in range(len(v)):
+            overlap += visible[mu, i] * v[i]
+        for alpha in range(recognition.shape[1]):
+            overlap += recognition[mu, alpha] * (1 if alpha == code else -1)
+        values.append(F(overlap / T))
+    return values

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the clock, rounds, the machine, and their report."""
+"""What the benchmarks share: small data, the clock, rounds, machine and report."""
 
 from __future__ import annotations
 
@@ -13,9 +13,20 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_info
 
 import skdam
+from skdam.datasets import MNIST
+
+
+def digits() -> MNIST:
+    """Return scikit-learn's digits, scaled as MNIST is."""
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(np.float32) / 8 - 1
+    X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    return MNIST(X_train, y_train, X_test, y_test)
 
 
 class EpochClock:

@@ -70,12 +70,18 @@ from pathlib import Path
 
 import numpy as np
 from _growth import growth
-from _measure import EpochClock, Report, ratio, round_robin, sgemm_peak, spread
+from _measure import (
+    EpochClock,
+    Report,
+    digits,
+    ratio,
+    round_robin,
+    sgemm_peak,
+    spread,
+)
 from _peers import fit_mlp, fit_skdam, fit_torch, tiled_seconds, torch
 from _plot import plot
-from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
 from skdam.datasets import MNIST, load_mnist
 
@@ -193,13 +199,6 @@ def main() -> None:
         growth(report, data, scale)
     plot(report.results, report.path.with_suffix(".png"))
     print(f"Results are in {args.output}.")
-
-
-def digits() -> MNIST:
-    X, y = load_digits(return_X_y=True)
-    X = X.astype(np.float32) / 8 - 1
-    X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
-    return MNIST(X_train, y_train, X_test, y_test)
 
 
 def settings(args: argparse.Namespace) -> dict:
