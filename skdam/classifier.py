@@ -40,7 +40,7 @@ from .devices import (
     take,
     to_numpy,
 )
-from .energies import get_energy
+from .energies import RectifiedPolynomial, get_energy
 from .formulations import EnergyDifference, Formulation, get_formulation
 from .kernels import kernel_for
 from .objectives import get_objective, log_softmax
@@ -50,6 +50,7 @@ from .prediction import (
     mean_loss_and_accuracy,
     scores_by_batch,
 )
+from .revival import Revival
 from .temperature import SampleSizes, auto_temperature, sample_sizes
 from .training import (
     Descent,
@@ -204,6 +205,15 @@ class DenseAssociativeMemoryClassifier(
         Updates of the classification units when predicting, for
         ``formulation="energy"``: the first from -1, later ones unit after unit.
 
+    revival : float, default=0.0
+        Share of ``max_iter``, from the first epoch on, after each epoch of which the
+        silent memories are drawn anew: those that a rectified energy keeps from
+        responding to any sample, and so from learning. 0 is the rule of the paper,
+        under which a third or more can be lost in the first steps.
+
+    revival_std : float, default=0.3
+        Standard deviation of memories that are drawn anew.
+
     Attributes
     ----------
     memories_ : ndarray of shape (n_memories, n_features)
@@ -321,6 +331,8 @@ class DenseAssociativeMemoryClassifier(
         "matmul_precision": [StrOptions({"full", "tf32"})],
         "gradient_tolerance": [Interval(Real, 0, 1, closed="left")],
         "n_updates": [Interval(Integral, 1, None, closed="left")],
+        "revival": [Interval(Real, 0, 1, closed="both")],
+        "revival_std": [Interval(Real, 0, None, closed="neither")],
     }
 
     def __init__(
@@ -358,6 +370,8 @@ class DenseAssociativeMemoryClassifier(
         matmul_precision="full",
         gradient_tolerance=1e-3,
         n_updates=1,
+        revival=0.0,
+        revival_std=0.3,
     ):
         self.n_memories = n_memories
         self.power = power
@@ -391,6 +405,8 @@ class DenseAssociativeMemoryClassifier(
         self.matmul_precision = matmul_precision
         self.gradient_tolerance = gradient_tolerance
         self.n_updates = n_updates
+        self.revival = revival
+        self.revival_std = revival_std
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
@@ -562,6 +578,11 @@ class DenseAssociativeMemoryClassifier(
             self.loss_curve_ = []
             self.validation_loss_curve_ = None if validation is None else []
             self.validation_scores_ = None if validation is None else []
+        revival = None
+        energy = get_energy(self.energy, self.power)
+        if self.revival and isinstance(energy, RectifiedPolynomial):
+            n_epochs = round(self.revival * self.max_iter)
+            revival = Revival(n_epochs, self.revival_std, self._revival_seed())
         working_bytes = _working_bytes(state, batch_size)
         with ExitStack() as held:
             data = held.enter_context(work.hold(X, working_bytes))
@@ -578,6 +599,7 @@ class DenseAssociativeMemoryClassifier(
                 epochs=range(self.n_iter_, self.n_iter_ + callbacks.n_epochs),
                 reach=float(sizes.reach.max()) + 2 * len(classes),
                 precision=self.matmul_precision,
+                revival=revival,
                 rng=rng if self.shuffle else None,
             )
             callbacks.begin_fit(*given)
@@ -586,6 +608,12 @@ class DenseAssociativeMemoryClassifier(
             self._warn_if_collapsed(X, codes, sizes)
         callbacks.end_fit()
         return state
+
+    def _revival_seed(self) -> int:
+        """Return a seed that fit and partial_fit have in common."""
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _follow(
         self,

@@ -24,6 +24,7 @@ from .formulations import Formulation
 from .kernels import Kernel, Step, kernel_for
 from .kernels.signal import Tally, widest_float
 from .objectives import Objective
+from .revival import Revival
 
 __all__ = [
     "Descent",
@@ -243,6 +244,7 @@ def train(
     epochs: range,
     reach: float,
     precision: str = "full",
+    revival: Revival | None = None,
     rng: np.random.RandomState | None,
 ) -> Iterator[tuple[Kernel, Epoch]]:
     """Train epoch by epoch, moving the memories.
@@ -268,6 +270,8 @@ def train(
         The largest overlap that can occur, in neurons.
     precision : {"full", "tf32"}, default="full"
         Of matrix products on a GPU.
+    revival : Revival, optional
+        Draws silent memories anew.
     rng : RandomState or None
         Shuffles the samples in every epoch; None: consecutive rows.
 
@@ -304,6 +308,8 @@ def train(
                     _take_step(kernel, state, X, rows, codes, weights, tally)
 
             kernel.run(steps)
+            if revival is not None:
+                revival.apply(kernel, state, X, number)
             yield kernel, Epoch.of(tally, n_samples)
 
 
