@@ -833,7 +833,13 @@ class DenseAssociativeMemoryClassifier(
                         )
                     # A kernel may write the next batch's scores to the same memory.
                     parts.append(home.put(scores, copy=True))
-        return home.xp.concat(parts, axis=0)
+        scores = home.xp.concat(parts, axis=0)
+        if not home.xp.all(home.xp.isfinite(scores)):
+            raise ValueError(
+                "X holds numbers too large for the precision of the memories, "
+                f"{network[0].dtype}: scores are not finite."
+            )
+        return scores
 
     def _network_at(self, place: Place) -> tuple[Any, Any]:
         """Return memories and recognition connections where they are needed."""

@@ -200,3 +200,32 @@ def test_a_model_of_another_place(xp, digits):
     assert_allclose(
         to_numpy(on_host.memories_), small().fit(X, y).partial_fit(X, y).memories_
     )
+
+
+def test_a_device_without_double_precision(digits):
+    xp = pytest.importorskip("array_api_strict")
+    try:
+        device = xp.Device("no_float64")
+    except ValueError:
+        pytest.skip("array_api_strict has no such device")
+    X, _, y, _ = (part[:200] for part in digits)
+    with config_context(array_api_dispatch=True):
+        X_xp = xp.asarray(X, dtype=xp.float32, device=device)
+        clf = small(class_weight="balanced", early_stopping=True).fit(X_xp, y)
+        assert clf.memories_.dtype == xp.float32
+        energies = clf.compute_energy(X_xp, y)
+        predicted = clf.predict(X_xp)
+    on_host = small(class_weight="balanced", early_stopping=True, dtype="float32")
+    on_host.fit(X.astype(np.float32), y)
+    assert_allclose(to_numpy(clf.memories_), on_host.memories_, atol=1e-3)
+    assert_allclose(to_numpy(energies), on_host.compute_energy(X, y), rtol=1e-3)
+    assert (to_numpy(predicted) == on_host.predict(X)).mean() > 0.99
+
+
+def test_labels_of_a_byte_follow_X(xp, digits):
+    X, _, y, _ = (part[:200] for part in digits)
+    with config_context(array_api_dispatch=True):
+        clf = small().fit(xp.asarray(X), xp.asarray(y.astype(np.uint8)))
+        assert Place.of_array(clf.predict(xp.asarray(X))) == Place.of_array(
+            xp.asarray(X)
+        )

@@ -602,3 +602,13 @@ def assert_equal(one, other):
             assert_equal(one[name], other[name])
     else:
         assert_array_equal(one, other)
+
+
+def test_samples_too_large_for_the_memories(digits):
+    X, _, y, _ = digits
+    clf = small(dtype="float32").fit(X, y)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match="too large for the precision of the memories"),
+    ):
+        clf.predict(1e300 * X)

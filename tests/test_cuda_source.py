@@ -26,6 +26,7 @@ from skdam.formulations import get_formulation
 from skdam.kernels import cuda
 from skdam.kernels.reference import ReferenceKernel
 from skdam.objectives import LogLoss, PowerError
+from skdam.revival import Revival
 from skdam.training import Descent, LearningRate, State, TemperatureRamp, train
 
 ENERGIES = [
@@ -208,6 +209,21 @@ def test_samples_that_nothing_responds_to(device):
     # The first of equal scores counts as predicted, as with argmax.
     assert float(tally.hits) == 1
     assert float(tally.weight) == 3
+
+
+def test_silent_memories_are_drawn_anew(device):
+    network = get_formulation("feedforward", RectifiedPolynomial(3), 1.0)
+    kernel = cuda.CudaKernel(network, 2, np.float64)
+    start = np.array([[-1.0, -1.0], [-1.0, 0.9], [-0.1, -0.1]]), np.full((3, 2), -0.5)
+    state = State.at_rest(*start)
+    state = State(*(device.put(part) for part in vars(state).values()))
+    held = state.memories
+    X = device.put(np.array([[1.0, 0.5], [0.5, 1.0]]))
+    assert Revival(1, 0.3, seed=0).apply(kernel, state, X, epoch=0) == 2
+    # In place, because a recorded graph holds the address.
+    assert state.memories is held
+    changed = (device.get(state.memories) != start[0]).all(axis=1)
+    assert_array_equal(changed, [True, False, True])
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])

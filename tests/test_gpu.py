@@ -51,6 +51,14 @@ def test_agrees_with_the_host(power, formulation, dtype, digits):
     assert (np.abs(scores - expected) <= 1e-4 * scale).all()
 
 
+def test_revival(digits):
+    X_train, _, y_train, _ = digits
+    parameters = {"revival": 0.5, "dtype": "float64", "gradient_tolerance": 0}
+    host = small(device="cpu", **parameters).fit(X_train, y_train)
+    clf = small(device="cuda", **parameters).fit(X_train, y_train)
+    assert_allclose(clf.loss_curve_, host.loss_curve_, rtol=1e-6)
+
+
 def test_same_seed_same_bits(digits):
     X_train, _, y_train, _ = digits
     one, other = (small(device="cuda").fit(X_train, y_train) for _ in range(2))
