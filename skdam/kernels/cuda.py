@@ -67,10 +67,7 @@ def has_kernel(energy: Energy) -> bool:
 
 def source() -> str:
     """Return the CUDA source of all kernels."""
-    folder = Path(__file__).parent
-    return "".join(
-        (folder / name).read_text() for name in ["arithmetic.h", "memory.cu"]
-    )
+    return "".join((Path(__file__).parent / name).read_text() for name in SOURCES)
 
 
 def compile_options(
