@@ -92,12 +92,15 @@ SKDAM = {
     20: {"temperature": 350, "error_exponent": 5},
     30: {"temperature": 447, "error_exponent": 3},
 }
-# The same, for curves: with twice the steps and silent memories drawn anew.
+# The same, for curves: more and smaller steps, and silent memories drawn anew.
 SKDAM_REVIVED = {
-    "learning_rate_init": 0.01,
-    "batch_size": 500,
-    "init_std": 0.3,
-    "revival": 0.4,
+    power: {
+        "learning_rate_init": rate,
+        "batch_size": 500,
+        "init_std": 0.3,
+        "revival": 0.4,
+    }
+    for power, rate in [(2, 0.005), (3, 0.01)]
 }
 SKDAM_COMMON = {"learning_rate_init": 0.02, "momentum": 0.9, "init_std": 0.1}
 
@@ -337,7 +340,7 @@ def chosen(report: Report, name: str) -> dict:
 def curves(report: Report, data: MNIST, args, scale: Scale) -> None:
     """Follow the test error of every method and seed, in turn."""
     part = report.part("curves", keep=True, thresholds=THRESHOLDS, **settings(args))
-    revived = SKDAM_REVIVED if args.power <= 3 and not args.quick else {}
+    revived = {} if args.quick else SKDAM_REVIVED.get(args.power, {})
     methods = {
         f"skdam {formulation}, n={args.power}, {args.epochs} epochs": (
             fit_skdam,
