@@ -168,6 +168,7 @@ def arguments() -> argparse.Namespace:
     add("--quick", action="store_true", help="digits, in seconds, to a new folder")
     add("--parts", default="epochs,curves,growth", help="default: all three")
     add("--formulations", default="feedforward,energy", help="to draw curves of")
+    add("--peers", default="PyTorch,MLPClassifier", help="default: both")
     add("--tune", action="store_true", help="choose the peers' settings first")
     add("--resume", action="store_true", help="keep curves with unchanged settings")
     add("--output", type=Path, metavar="DIR", help="default: results, beside this")
@@ -236,9 +237,8 @@ def peers(args, scale: Scale) -> dict:
         "PyTorch": (fit_torch, common | {"hidden_units": args.memories}),
         "MLPClassifier": (fit_mlp, common | {"hidden_layer_sizes": (args.memories,)}),
     }
-    if torch is None:
-        del found["PyTorch"]
-    return found
+    wanted = set(args.peers.split(",")) - ({"PyTorch"} if torch is None else set())
+    return {name: peer for name, peer in found.items() if name in wanted}
 
 
 # Epochs
