@@ -54,8 +54,11 @@ What was found
   out brings the step to 85 % of the peak that counts them.
 - Following every gradient costs little more at first, and late in training a sixth of
   the step: that is when most samples have none to speak of.
-- PyTorch's optimiser reaches a given error in fewer epochs than the paper's rule,
-  which more than makes up for its slower epochs; the error at the end is the same.
+- With the paper's rule a third of the memories falls silent in the first epoch, and
+  half of them by the tenth: no image gives them a positive overlap. Drawing the silent
+  ones anew after each of the first epochs takes the validation error of 60 epochs at
+  n = 3 from 1.78 to 1.62 %, and 30 epochs then do what 60 did. Revived memories mostly
+  fall silent again once that ends, so that it is not their number alone that helps.
 """
 
 from __future__ import annotations
