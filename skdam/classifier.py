@@ -630,7 +630,7 @@ class DenseAssociativeMemoryClassifier(
         """
         self._keep(state, descent.ramp.at(self.n_iter_))
         patience = Patience(self.n_iter_no_change)
-        best = None
+        best, best_score = None, -math.inf
         interrupted = False
         tol = 0 if self.tol is None else self.tol
         may_stop = self.tol is not None and (validation is None or self.early_stopping)
@@ -654,6 +654,7 @@ class DenseAssociativeMemoryClassifier(
                     self.validation_scores_.append(score)
                     if patience.improves(-score, tol):
                         best = deepcopy(self._kept())
+                        best_score = score
                 if self.verbose:
                     self._print_progress(epoch.accuracy)
                 if callbacks.are_active:
@@ -668,6 +669,9 @@ class DenseAssociativeMemoryClassifier(
             interrupted = True
             # Kernels that do not work in place leave new arrays behind.
             self._keep(state, self.temperature_)
+            if self.validation_scores_ and self.validation_scores_[-1] > best_score:
+                # It came before the best memories were copied.
+                best = deepcopy(self._kept())
             warnings.warn(
                 f"Training was interrupted after {self.n_iter_} epochs; the best "
                 "memories so far are kept.",
