@@ -110,8 +110,8 @@ def section(schedule: str, title: str, results: dict) -> str:
         f"{settings['memories']} memories, {settings['epochs']} epochs; searched with "
         f"{settings['search_memories']} memories over {settings['search_epochs']} "
         f"epochs. Memories start with mean {settings['init_mean']:g} and standard "
-        f"deviation {settings['init_std']:g}. Computed on "
-        f"{settings['device']} ({machine['cpu']}, "
+        f"deviation {settings['init_std']:g}{revived(settings['revival'])}. "
+        f"Computed on {settings['device']} ({machine['cpu']}, "
         f"{machine['cores']} cores), {some['date'][:10]}. Numbers: "
         f"`examples/benchmarks/results/paper_{schedule}.json`.",
         "",
@@ -170,6 +170,14 @@ def section(schedule: str, title: str, results: dict) -> str:
         name = f"_static/reproduction_{schedule}_n{power}.png"
         lines += [f"![n = {power}]({name})", ""]
     return "\n".join(lines)
+
+
+def revived(share: float) -> str:
+    if not share:
+        return ""
+    return (
+        f"; silent ones are drawn anew in the first {100 * share:.0f} % of the epochs"
+    )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
