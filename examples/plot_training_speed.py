@@ -46,11 +46,15 @@ for power, grid in grids.items():
     clf = DenseAssociativeMemoryClassifier(
         150,
         power=power,
+        batch_size=100,
+        learning_rate_init=0.02,
         learning_rate="exponential",
         momentum=0.6,
         max_iter=60,
         init_mean=-0.3,
         init_std=0.3,
+        revival=0,
+        cue_noise=0,
         tol=None,
         random_state=0,
     )

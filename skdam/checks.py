@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from sklearn.utils import (
     column_or_1d,
     compute_class_weight,
 )
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from . import gpu
 from .devices import Place, to_numpy
@@ -25,6 +26,7 @@ __all__ = [
     "check_class_weight",
     "check_classes",
     "check_memories_init",
+    "check_samples",
     "check_validation_data",
     "check_weights",
     "decode",
@@ -32,7 +34,20 @@ __all__ = [
     "in_type",
     "placed",
     "restored_on_error",
+    "warn_if_scales_differ",
 ]
+
+
+DOMINANT_SHARE = 0.99
+"""Share of the variance in one feature above which a warning is due."""
+
+SAMPLES = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": "allow-nan"}
+"""What samples may be: NaN is a neuron of unknown state."""
+
+
+def check_samples(estimator: Any, X: Any, *y: Any, reset: bool = False) -> Any:
+    """Return samples, and labels if given, that suit an estimator."""
+    return validate_data(estimator, X, *y, **SAMPLES, reset=reset)
 
 
 def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
@@ -147,7 +162,7 @@ def check_validation_data(
         raise ValueError(
             f"X_val must live where X does, on {place.device} in {place.xp.__name__}."
         )
-    X_val = check_array(X_val, accept_sparse="csr", dtype="numeric", input_name="X_val")
+    X_val = check_array(X_val, **SAMPLES, input_name="X_val")
     if X_val.shape[1] != n_features:
         raise ValueError(
             f"X_val has {X_val.shape[1]} features, but X has {n_features}."
@@ -188,8 +203,22 @@ def in_type(X: Any, dtype: Any, name: str) -> Any:
             values = typed
     if typed is not X:
         # A number may be finite in double precision and not in single.
-        assert_all_finite(values, input_name=name)
+        assert_all_finite(values, allow_nan=True, input_name=name)
     return typed
+
+
+def warn_if_scales_differ(variance: np.ndarray, name: str) -> None:
+    """Warn if one feature of several is all that overlaps can tell."""
+    largest = int(variance.argmax())
+    share = variance[largest] / max(variance.sum(), np.finfo(float).tiny)
+    if share > DOMINANT_SHARE and (variance > 0).sum() > 1:
+        warnings.warn(
+            f"Feature {largest} of {name} has {share:.2%} of the variance of all "
+            f"{len(variance)}, so that the others hardly count in the overlaps. Scale "
+            "the features first, with StandardScaler for example.",
+            UserWarning,
+            stacklevel=6,
+        )
 
 
 @contextmanager

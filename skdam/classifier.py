@@ -18,12 +18,13 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .callbacks import CallbackSupportMixin, FitCallbacks
 from .checks import (
     check_classes,
     check_memories_init,
+    check_samples,
     check_validation_data,
     check_weights,
     decode,
@@ -31,6 +32,7 @@ from .checks import (
     in_type,
     placed,
     restored_on_error,
+    warn_if_scales_differ,
 )
 from .collapse import describe_collapse
 from .devices import (
@@ -52,7 +54,13 @@ from .prediction import (
     scores_by_batch,
 )
 from .revival import Revival
-from .temperature import SampleSizes, auto_temperature, sample_sizes
+from .temperature import (
+    SampleSizes,
+    auto_bias,
+    auto_temperature,
+    root_mean_square,
+    sample_sizes,
+)
 from .training import (
     Descent,
     LearningRate,
@@ -66,6 +74,18 @@ __all__ = ["DenseAssociativeMemoryClassifier"]
 
 SMALL_STEP = 2**22
 """Multiplications in a step below which double precision costs nothing."""
+
+LEAST_BATCH = 32
+LEAST_SAMPLES = 100
+"""Samples below which the temperature does not follow their number."""
+
+REVIVAL = 0.4
+"""Share of the epochs in which silent memories are drawn anew by default."""
+
+CUE_NOISE = 0.15
+"""Noise on the features by default, in units of their standard deviation."""
+
+CONNECTIONS = "memories_", "bias_connections_", "recognition_connections_"
 
 
 class DenseAssociativeMemoryClassifier(
@@ -84,10 +104,12 @@ class DenseAssociativeMemoryClassifier(
 
     Parameters
     ----------
-    n_memories : int, default=500
-        Number of memories K.
+    n_memories : int or "auto", default="auto"
+        Number of memories K. "auto" is a thirtieth of the number of samples, at least
+        200 and at most 2000, and at least 10 for each class; with ``memories_init`` it
+        is the number of those.
 
-    power : float, default=3
+    power : float, default=2
         Power n of the interaction vertex, for the polynomial energies; at least 1.
         Small powers learn features, large ones (20 to 30) prototypes.
 
@@ -104,7 +126,8 @@ class DenseAssociativeMemoryClassifier(
     temperature : "auto" or float, default="auto"
         Temperature T, in neurons: overlaps between memory and sample are divided by it
         (``beta = 1 / T^n``). The higher, the softer the classification units. "auto"
-        follows from the power, the number of memories and the size of the samples.
+        follows from the power, the number of memories, and the number and size of the
+        samples.
 
     initial_temperature : float or None, default=None
         Temperature to begin with, lowered linearly to ``temperature``; None: the same.
@@ -118,11 +141,11 @@ class DenseAssociativeMemoryClassifier(
         Objective: the sum of the classification errors to the power of
         ``2 * error_exponent``, or the cross-entropy of the softmax of the scores.
 
-    error_exponent : float, default=10
+    error_exponent : float, default=3
         m, at least 1, for ``loss="power"``. 1 is least squares; a larger m works on the
         samples that are barely right or wrong.
 
-    learning_rate_init : float, default=0.02
+    learning_rate_init : float, default=0.01
         Largest change of a memory's element in one step, at the beginning.
 
     learning_rate : {"linear", "exponential", "constant"}, default="linear"
@@ -139,13 +162,13 @@ class DenseAssociativeMemoryClassifier(
         Decay p of the velocity, in [0, 1).
 
     batch_size : int or "auto", default="auto"
-        Samples in a minibatch. "auto" is a sixtieth of the training set, at least 100
-        and at most 1000.
+        Samples in a minibatch. "auto" is a thirtieth of the training set, at least 32
+        and at most 500.
 
     max_iter : int, default=60
         Number of epochs.
 
-    init_mean, init_std : float, default=0.0 and 0.1
+    init_mean, init_std : float, default=0.0 and 0.3
         Mean and standard deviation of the normal distribution of the first memories.
 
     memories_init : array-like of shape (n_memories, n_features + n_classes) or None, \
@@ -206,14 +229,35 @@ class DenseAssociativeMemoryClassifier(
         Updates of the classification units when predicting, for
         ``formulation="energy"``: the first from -1, later ones unit after unit.
 
-    revival : float, default=0.0
+    revival : "auto" or float, default="auto"
         Share of ``max_iter``, from the first epoch on, after each epoch of which the
         silent memories are drawn anew: those that a rectified energy keeps from
         responding to any sample, and so from learning. 0 is the rule of the paper,
-        under which a third or more can be lost in the first steps.
+        under which a third or more can be lost in the first steps. "auto" is 0.4, or 0
+        in the cases of ``cue_noise``.
 
     revival_std : float, default=0.3
         Standard deviation of memories that are drawn anew.
+
+    bias : "auto" or float, default="auto"
+        State of one more visible neuron, the same for all samples, whose connections to
+        the memories are their thresholds: without it, nothing depends on how far a
+        sample is from the origin. "auto" is about as long as the samples are around
+        their mean (the root of the features' summed variances), or 0 where they have as
+        much in common, as images with a background do; with ``memories_init``, which
+        does not say where thresholds start, it is also 0. That is no such neuron, as in
+        the paper.
+
+    cue_masking : float, default=0.0
+        Share of the features that is hidden in training, at random and anew for each
+        sample in each epoch, so that the memories learn to complete what they are
+        shown. A hidden feature contributes nothing to the overlaps.
+
+    cue_noise : "auto" or float, default="auto"
+        Standard deviation of the noise on the features in training, in units of their
+        own, which is the root of their mean variance. "auto" is 0.15, or 0 with
+        ``memories_init``, with ``shuffle=False`` and in ``partial_fit``, where the
+        published rule is followed on the samples as they come.
 
     Attributes
     ----------
@@ -222,6 +266,15 @@ class DenseAssociativeMemoryClassifier(
 
     recognition_connections_ : ndarray of shape (n_memories, n_classes)
         Classification part of the memories.
+
+    bias_connections_ : ndarray of shape (n_memories,)
+        Elements of the memories at the bias neuron; 0 without one.
+
+    bias_ : float
+        State of the bias neuron; 0: there is none.
+
+    n_memories_ : int
+        Number of memories.
 
     temperature_ : float
         Temperature of the fitted network.
@@ -258,8 +311,9 @@ class DenseAssociativeMemoryClassifier(
 
     Notes
     -----
-    Features are states of neurons and best lie in [-1, 1], as
-    ``MinMaxScaler((-1, 1))`` leaves them.
+    Features should be on one scale, as ``StandardScaler`` or ``MinMaxScaler((-1, 1))``
+    leave them; which scale makes no difference. NaN is a neuron of unknown state, which
+    contributes nothing to the overlaps.
 
     References
     ----------
@@ -283,7 +337,10 @@ class DenseAssociativeMemoryClassifier(
     """
 
     _parameter_constraints: dict = {
-        "n_memories": [Interval(Integral, 1, None, closed="left")],
+        "n_memories": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "power": [Interval(Real, 1, None, closed="left")],
         "energy": [
             StrOptions(
@@ -332,30 +389,33 @@ class DenseAssociativeMemoryClassifier(
         "matmul_precision": [StrOptions({"full", "tf32"})],
         "gradient_tolerance": [Interval(Real, 0, 1, closed="left")],
         "n_updates": [Interval(Integral, 1, None, closed="left")],
-        "revival": [Interval(Real, 0, 1, closed="both")],
+        "revival": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "revival_std": [Interval(Real, 0, None, closed="neither")],
+        "bias": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "cue_masking": [Interval(Real, 0, 1, closed="left")],
+        "cue_noise": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
     }
 
     def __init__(
         self,
-        n_memories=500,
+        n_memories="auto",
         *,
-        power=3,
+        power=2,
         energy="rectified_polynomial",
         formulation="feedforward",
         temperature="auto",
         initial_temperature=None,
         temperature_ramp=10,
         loss="power",
-        error_exponent=10,
-        learning_rate_init=0.02,
+        error_exponent=3,
+        learning_rate_init=0.01,
         learning_rate="linear",
         learning_rate_decay=None,
         momentum=0.9,
         batch_size="auto",
         max_iter=60,
         init_mean=0.0,
-        init_std=0.1,
+        init_std=0.3,
         memories_init=None,
         shuffle=True,
         tol=1e-4,
@@ -371,8 +431,11 @@ class DenseAssociativeMemoryClassifier(
         matmul_precision="full",
         gradient_tolerance=1e-3,
         n_updates=1,
-        revival=0.0,
+        revival="auto",
         revival_std=0.3,
+        bias="auto",
+        cue_masking=0.0,
+        cue_noise="auto",
     ):
         self.n_memories = n_memories
         self.power = power
@@ -408,6 +471,9 @@ class DenseAssociativeMemoryClassifier(
         self.n_updates = n_updates
         self.revival = revival
         self.revival_std = revival_std
+        self.bias = bias
+        self.cue_masking = cue_masking
+        self.cue_noise = cue_noise
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
@@ -489,9 +555,7 @@ class DenseAssociativeMemoryClassifier(
         onward = hasattr(self, "memories_") and (incremental or self.warm_start)
         callbacks = FitCallbacks(self, 1 if incremental else self.max_iter)
         given = X, y, sample_weight
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype="numeric", reset=not onward
-        )
+        X, y = check_samples(self, X, y, reset=not onward)
         home = Place.of(X)
         work = choose(self.device, X)
         if onward:
@@ -556,34 +620,45 @@ class DenseAssociativeMemoryClassifier(
         home, work = places
         onward = hasattr(self, "memories_") and (incremental or self.warm_start)
         fresh = not (onward and incremental)
+        self.n_memories_ = self._n_memories(X.shape[0], len(classes), onward)
         batch_size = self._batch_size(X.shape[0])
-        state = self._start(
-            X.shape[1], len(classes), batch_size, work, rng, onward, incremental
-        )
-        dtype = "float64" if state.memories.dtype == work.xp.float64 else "float32"
-        dtype = getattr(home.xp, dtype)
-        X = in_type(X, dtype, "X")
+        dtype = self._dtype(X.shape[1] * batch_size, work, onward)
+        X = in_type(X, getattr(home.xp, dtype), "X")
         if validation is not None:
-            validation = (in_type(validation[0], dtype, "X_val"), *validation[1:])
-        sizes = sample_sizes(X)
+            X_val = in_type(validation[0], getattr(home.xp, dtype), "X_val")
+            validation = X_val, *validation[1:]
+        sizes = sample_sizes(X, weights)
+        if not onward:
+            warn_if_scales_differ(sizes.variance, "X")
+        bias = self._bias(sizes, onward)
+        shape = X.shape[1], bool(bias), len(classes)
+        state = self._start(shape, dtype, work, rng, onward, incremental)
         temperature = self.temperature
         if temperature == "auto" and fresh:
-            temperature = self._auto_temperature(sizes, weights)
+            temperature = self._auto_temperature(sizes, bias, weights)
         elif temperature == "auto":
             temperature = self.temperature_
-        descent = self._descent(float(temperature), batch_size)
+        # As published, where the start, the order or the epochs are the user's.
+        is_plain = self.memories_init is not None or not self.shuffle or incremental
+        noise, revival = self.cue_noise, self.revival
+        if noise == "auto":
+            noise = 0 if is_plain else CUE_NOISE
+        if revival == "auto":
+            revival = 0 if is_plain else REVIVAL
+        noise = float(noise * np.sqrt(sizes.variance.mean()))
+        descent = self._descent(float(temperature), batch_size, noise)
 
         self.classes_ = placed(classes, home)
+        self.bias_ = bias
         if fresh:
             self.n_iter_ = 0
             self.loss_curve_ = []
             self.validation_loss_curve_ = None if validation is None else []
             self.validation_scores_ = None if validation is None else []
-        revival = None
-        energy = get_energy(self.energy, self.power)
-        if self.revival and isinstance(energy, RectifiedPolynomial):
-            n_epochs = round(self.revival * self.max_iter)
-            revival = Revival(n_epochs, self.revival_std, self._revival_seed())
+        is_rectified = isinstance(
+            get_energy(self.energy, self.power), RectifiedPolynomial
+        )
+        n_epochs = round(revival * self.max_iter) if is_rectified else 0
         working_bytes = _working_bytes(state, batch_size)
         with ExitStack() as held:
             data = held.enter_context(work.hold(X, working_bytes))
@@ -598,9 +673,14 @@ class DenseAssociativeMemoryClassifier(
                 self._formulation,
                 descent,
                 epochs=range(self.n_iter_, self.n_iter_ + callbacks.n_epochs),
-                reach=float(sizes.reach.max()) + 2 * len(classes),
+                reach=descent.reach(sizes.reach.max(), X.shape[1])
+                + bias
+                + 2 * len(classes),
                 precision=self.matmul_precision,
-                revival=revival,
+                bias=bias,
+                revival=Revival(n_epochs, self.revival_std, self._seed())
+                if n_epochs
+                else None,
                 rng=rng if self.shuffle else None,
             )
             callbacks.begin_fit(*given)
@@ -610,7 +690,7 @@ class DenseAssociativeMemoryClassifier(
         callbacks.end_fit()
         return state
 
-    def _revival_seed(self) -> int:
+    def _seed(self) -> int:
         """Return a seed that fit and partial_fit have in common."""
         if isinstance(self.random_state, Integral):
             return int(self.random_state)
@@ -685,19 +765,25 @@ class DenseAssociativeMemoryClassifier(
         self._bring(home)
 
     def _bring(self, place: Place) -> None:
-        """Move the memories to a place."""
-        self.memories_ = place.put(self.memories_)
-        self.recognition_connections_ = place.put(self.recognition_connections_)
+        """Move the memories to a place, in arrays of their own."""
+        for name in CONNECTIONS:
+            setattr(self, name, place.put(getattr(self, name), copy=True))
 
     def _keep(self, state: State, temperature: float) -> None:
-        self.memories_ = state.memories
+        n_features = self.n_features_in_
+        self.memories_ = state.memories[:, :n_features]
         self.recognition_connections_ = state.connections
+        if self.bias_:
+            self.bias_connections_ = state.memories[:, n_features]
+        else:
+            xp = array_namespace(state.memories)
+            self.bias_connections_ = xp.zeros_like(state.memories[:, 0])
         self.temperature_ = temperature
         self.best_iter_ = self.n_iter_
 
     def _kept(self) -> dict[str, Any]:
         """Return what an estimator needs to predict as if training stopped now."""
-        names = ["memories_", "recognition_connections_", "temperature_", "best_iter_"]
+        names = *CONNECTIONS, "bias_", "temperature_", "best_iter_"
         return {name: getattr(self, name) for name in names}
 
     def _print_progress(self, accuracy: float) -> None:
@@ -711,7 +797,7 @@ class DenseAssociativeMemoryClassifier(
         energy = get_energy(self.energy, self.power)
         return get_formulation(self.formulation, energy, temperature)
 
-    def _descent(self, temperature: float, batch_size: int) -> Descent:
+    def _descent(self, temperature: float, batch_size: int, noise: float) -> Descent:
         decay = self.learning_rate_decay
         if decay is None:
             decay = 0.998 if self.learning_rate == "exponential" else 0.02
@@ -729,15 +815,27 @@ class DenseAssociativeMemoryClassifier(
             self.momentum,
             batch_size,
             self.gradient_tolerance,
+            self.cue_masking,
+            noise,
+            self._seed(),
         )
 
-    def _auto_temperature(self, sizes: SampleSizes, weights=None) -> float:
+    def _bias(self, sizes: SampleSizes, onward: bool) -> float:
+        if self.bias != "auto":
+            return float(self.bias)
+        if onward:
+            return self.bias_
+        if self.memories_init is not None:
+            return 0.0
+        return auto_bias(sizes)
+
+    def _auto_temperature(self, sizes: SampleSizes, bias: float, weights=None) -> float:
         return auto_temperature(
             get_energy(self.energy, self.power),
-            self.n_memories,
-            float(np.sqrt(np.average(sizes.length**2, weights=weights))),
-            float(np.average(sizes.reach, weights=weights)),
-            self._steepness(),
+            self.n_memories_,
+            max(len(sizes.length), LEAST_SAMPLES),
+            math.hypot(root_mean_square(sizes.length, weights), bias),
+            float(np.average(sizes.reach, weights=weights)) + bias,
         )
 
     def _steepness(self) -> float:
@@ -747,7 +845,34 @@ class DenseAssociativeMemoryClassifier(
     def _batch_size(self, n_samples: int) -> int:
         if self.batch_size != "auto":
             return min(self.batch_size, n_samples)
-        return min(n_samples, max(100, min(1000, -(-n_samples // 60))))
+        # One whole minibatch is better than two that are nearly empty.
+        least = n_samples if n_samples < 2 * LEAST_BATCH else LEAST_BATCH
+        return max(least, min(500, -(-n_samples // 30)))
+
+    def _n_memories(self, n_samples: int, n_classes: int, onward: bool) -> int:
+        if self.n_memories != "auto":
+            if onward and self.memories_.shape[0] != self.n_memories:
+                raise ValueError(
+                    f"n_memories={self.n_memories}, but training is to go on with the "
+                    f"{self.memories_.shape[0]} memories of the previous call."
+                )
+            return self.n_memories
+        if onward:
+            return self.memories_.shape[0]
+        if self.memories_init is not None:
+            return len(self.memories_init)
+        return max(200, min(2000, n_samples // 30), 10 * n_classes)
+
+    def _dtype(self, batch_elements: int, place: Place, onward: bool) -> str:
+        if onward:
+            is_double = (
+                self.memories_.dtype == Place.of_array(self.memories_).xp.float64
+            )
+        elif self.dtype == "auto":
+            is_double = self.n_memories_ * batch_elements <= SMALL_STEP
+        else:
+            is_double = self.dtype == "float64"
+        return "float64" if is_double and place.has_double else "float32"
 
     def _check_parameters(self, incremental: bool) -> None:
         """Check what the constraints of single parameters cannot."""
@@ -768,38 +893,36 @@ class DenseAssociativeMemoryClassifier(
 
     def _start(
         self,
-        n_features: int,
-        n_classes: int,
-        batch_size: int,
+        shape: tuple[int, int, int],
+        dtype: str,
         place: Place,
         rng,
         onward: bool,
         incremental: bool,
     ) -> State:
-        """Return the memories to start from, in arrays of their own."""
+        """Return the memories to start from, in arrays of their own.
+
+        ``shape`` are the numbers of features, of bias neurons, and of classes.
+        """
+        n_features, n_biases, n_classes = shape
         if onward:
-            if self.memories_.shape[0] != self.n_memories:
-                raise ValueError(
-                    f"n_memories={self.n_memories}, but training is to go on with the "
-                    f"{self.memories_.shape[0]} memories of the previous call."
-                )
             if incremental and self._state is not None:
-                parts = vars(deepcopy(self._state)).values()
-                return State(*(place.put(part) for part in parts))
-            return State.at_rest(*deepcopy(self._network_at(place)))
-        shape = (self.n_memories, n_features + n_classes)
-        dtype = self.dtype
-        if dtype == "auto":
-            small = self.n_memories * n_features * batch_size <= SMALL_STEP
-            dtype = "float64" if small else "float32"
+                if self._state.memories.shape[1] == n_features + n_biases:
+                    parts = vars(deepcopy(self._state)).values()
+                    return State(*(place.put(part) for part in parts))
+            return State.at_rest(*deepcopy(self._network_at(place, n_biases)))
         if self.memories_init is None:
+            shape = self.n_memories_, sum(shape)
             memories = rng.normal(self.init_mean, self.init_std, shape).clip(-1, 1)
         else:
+            shape = self.n_memories_, n_features + n_classes
             memories = check_memories_init(self.memories_init, shape)
+            memories = np.insert(memories, [n_features] * n_biases, 0, axis=1)
         # Whole arrays of their own: order "C" alone may return a view.
+        n_visible = n_features + n_biases
         return State.at_rest(
-            place.put(np.array(memories[:, :n_features], dtype, order="C")),
-            place.put(np.array(memories[:, n_features:], dtype, order="C")),
+            place.put(np.array(memories[:, :n_visible], dtype, order="C")),
+            place.put(np.array(memories[:, n_visible:], dtype, order="C")),
         )
 
     def _warn_if_collapsed(self, X, codes: np.ndarray, sizes: SampleSizes) -> None:
@@ -811,7 +934,7 @@ class DenseAssociativeMemoryClassifier(
             scores, codes[rows], self._steepness(), to_numpy(self.classes_)
         )
         if trouble:
-            auto = self._auto_temperature(sizes)
+            auto = self._auto_temperature(sizes, self.bias_)
             warnings.warn(
                 f"After {self.n_iter_} epochs {trouble}. Change temperature, now "
                 f"{self.temperature_:.4g} ('auto' would be {auto:.4g}; too low "
@@ -829,7 +952,11 @@ class DenseAssociativeMemoryClassifier(
             network = self._network_at(work)
             formulation = self._formulation(self.temperature_)
             with kernel_for(
-                *network, formulation, SAMPLES_AT_ONCE, None, self.matmul_precision
+                *network,
+                formulation,
+                SAMPLES_AT_ONCE,
+                precision=self.matmul_precision,
+                bias=self.bias_,
             ) as kernel:
                 for _, overlaps, scores in scores_by_batch(kernel, X, *network):
                     if self.n_updates > 1:
@@ -846,15 +973,24 @@ class DenseAssociativeMemoryClassifier(
             )
         return scores
 
-    def _network_at(self, place: Place) -> tuple[Any, Any]:
-        """Return memories and recognition connections where they are needed."""
-        return place.put(self.memories_), place.put(self.recognition_connections_)
+    def _network_at(
+        self, place: Place, with_bias: bool | None = None
+    ) -> tuple[Any, Any]:
+        """Return memories and recognition connections where they are needed.
+
+        The memories include the bias neuron, by default if there is one.
+        """
+        memories = place.put(self.memories_)
+        if self.bias_ if with_bias is None else with_bias:
+            thresholds = place.put(self.bias_connections_)[:, None]
+            memories = place.xp.concat([memories, thresholds], axis=1)
+        return memories, place.put(self.recognition_connections_)
 
     def _checked(self, X, method: str) -> Any:
         """Return X, checked to suit the fitted network."""
         check_is_fitted(self)
         check_same_place(X, self.memories_, f"{type(self).__name__}.{method}")
-        return validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
+        return check_samples(self, X, reset=False)
 
     def decision_function(self, X):
         """Return the scores of the classes: the arguments of their units' tanh.
@@ -931,7 +1067,8 @@ class DenseAssociativeMemoryClassifier(
         network = EnergyDifference(
             get_energy(self.energy, self.power), self.temperature_
         )
-        return energies(network, X, *self._network_at(Place.of(X)), states)
+        memories, connections = self._network_at(Place.of(X))
+        return energies(network, X, memories, connections, states, self.bias_)
 
     def __getstate__(self):
         """Return what is pickled: nothing that needs a GPU to be read again."""
@@ -947,6 +1084,7 @@ class DenseAssociativeMemoryClassifier(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         tags.array_api_support = True
         return tags
 

@@ -10,7 +10,7 @@ import numpy as np
 from .devices import Place, take, to_numpy
 from .formulations import EnergyDifference
 from .kernels import Kernel
-from .kernels.minibatch import rows_at
+from .kernels.cues import cues, dense_rows
 from .kernels.signal import widest_float
 from .objectives import Objective
 from .training import minibatches
@@ -59,7 +59,12 @@ def mean_loss_and_accuracy(
 
 
 def energies(
-    network: EnergyDifference, X: Array, memories: Array, connections: Array, states
+    network: EnergyDifference,
+    X: Array,
+    memories: Array,
+    connections: Array,
+    states: np.ndarray,
+    bias: float = 0.0,
 ) -> Array:
     """Return the energy of each sample with its classification units at ``states``.
 
@@ -72,6 +77,7 @@ def energies(
     offset = network.offset(connections)
     parts = []
     for rows in minibatches(X.shape[0], SAMPLES_AT_ONCE, None):
-        x = rows_at(X, rows, network.temperature, wide) @ memories.T + offset
+        batch = cues(dense_rows(X, rows, wide), network.temperature, bias)
+        x = batch @ memories.T + offset
         parts.append(network.energies(x, connections, take(states, rows)))
     return xp.concat(parts)

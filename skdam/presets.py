@@ -60,6 +60,9 @@ def preset(name: str, *, power: int = 3) -> dict[str, Any]:
         "init_std": 0.3,
         "tol": None,
         "gradient_tolerance": 0,
+        "bias": 0,
+        "revival": 0,
+        "cue_noise": 0,
     }
     if power > 3:
         parameters |= {"initial_temperature": 700.0, "temperature_ramp": 200}

@@ -1,4 +1,4 @@
-"""The temperature that suits a network and its data, when the user names none."""
+"""The temperature and bias that suit a network and its data, if the user names none."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from scipy.special import gammaln
 from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 
-from .devices import take, to_numpy
+from .devices import Place, take, to_numpy
 from .energies import Energy, Polynomial, RectifiedPolynomial
+from .kernels.cues import cues, dense_rows
 
-__all__ = ["SampleSizes", "auto_temperature", "sample_sizes"]
+__all__ = [
+    "SampleSizes",
+    "auto_bias",
+    "auto_temperature",
+    "root_mean_square",
+    "sample_sizes",
+]
 
 SPREAD = 3.5
 """Spread of a trained memory's overlaps, in units of a sample's Euclidean length."""
@@ -23,8 +30,12 @@ SPREAD = 3.5
 BEND = 0.7
 """Temperature of energies that are no power, in units of a sample's length."""
 
-COOPERATION = 2e-4
-"""Share of the memories that act together on one classification unit."""
+COOPERATION = 0.45
+"""Share of the memories that act together on a classification unit, for one sample.
+
+It falls with the root of the number of samples: the fewer they are, the more memories
+must agree, or single samples are learned by heart.
+"""
 
 
 class SampleSizes(NamedTuple):
@@ -36,52 +47,113 @@ class SampleSizes(NamedTuple):
         Largest possible overlap, ``sum_i |v_i|``.
     length : array of shape (n_samples,)
         Euclidean length, ``(sum_i v_i^2)^(1/2)``.
+    mean, variance : arrays of shape (n_features,)
+        Weighted mean and variance of each feature.
+    variance_along_mean : float
+        Variance of the samples in the direction of their mean.
     """
 
     reach: np.ndarray
     length: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    variance_along_mean: float
 
 
-def sample_sizes(X: Any, batch_size: int = 1000) -> SampleSizes:
+def sample_sizes(
+    X: Any, weights: np.ndarray | None = None, batch_size: int = 1000
+) -> SampleSizes:
     """Return the sizes of the samples of a dense or sparse X, ``batch_size`` at a time.
 
     Examples
     --------
     >>> import numpy as np
     >>> from skdam.temperature import sample_sizes
-    >>> sample_sizes(np.array([[3.0, -4.0]]))
-    SampleSizes(reach=array([7.]), length=array([5.]))
+    >>> sizes = sample_sizes(np.array([[3.0, -4.0], [1.0, 0.0]]))
+    >>> sizes.reach, sizes.length
+    (array([7., 1.]), array([5., 1.]))
+    >>> sizes.mean, sizes.variance
+    (array([ 2., -2.]), array([1., 4.]))
     """
-    sizes = SampleSizes(np.empty(X.shape[0]), np.empty(X.shape[0]))
+    reach, length = np.empty((2, X.shape[0]))
+    shares = np.ones(X.shape[0]) if weights is None else weights
+    shares = shares / shares.sum()
+    mean, square = np.zeros((2, X.shape[1]))
     for rows in gen_batches(X.shape[0], batch_size):
-        magnitudes = abs(take(X, rows))
+        samples = take(X, rows)
+        # What is not known adds nothing.
         if sparse.issparse(X):
-            reach, length = magnitudes.sum(axis=1), row_norms(magnitudes)
+            samples.data = np.nan_to_num(samples.data)
+            reach[rows] = np.asarray(abs(samples).sum(axis=1)).ravel()
+            length[rows] = row_norms(samples)
+            mean += samples.T @ shares[rows]
+            square += samples.power(2).T @ shares[rows]
         else:
-            xp = array_namespace(magnitudes)
-            reach = to_numpy(xp.sum(magnitudes, axis=1))
-            length = to_numpy(xp.linalg.vector_norm(magnitudes, axis=1))
-        sizes.reach[rows] = np.asarray(reach).ravel()
-        sizes.length[rows] = length
-    return sizes
+            xp = array_namespace(samples)
+            unknown = samples != samples
+            samples = xp.where(unknown, xp.zeros_like(samples), samples)
+            reach[rows] = to_numpy(xp.sum(xp.abs(samples), axis=1))
+            length[rows] = to_numpy(xp.linalg.vector_norm(samples, axis=1))
+            share = Place.of_array(samples).put(shares[rows])[:, None]
+            share = xp.astype(share, samples.dtype)
+            mean += to_numpy(xp.sum(share * samples, axis=0))
+            square += to_numpy(xp.sum(share * samples * samples, axis=0))
+    along = 0.0
+    direction = mean / (np.linalg.norm(mean) or 1)
+    for rows in gen_batches(X.shape[0], batch_size):
+        samples = cues(dense_rows(X, rows, None), temperature=1)
+        place = Place.of_array(samples)
+        away = place.xp.astype(place.put(direction), samples.dtype)
+        away = to_numpy(samples @ away) - mean @ direction
+        along += float(shares[rows] @ away**2)
+    return SampleSizes(reach, length, mean, np.maximum(square - mean**2, 0), along)
+
+
+def root_mean_square(values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the root of the weighted mean of the squares."""
+    return float(np.sqrt(np.average(values**2, weights=weights)))
+
+
+def auto_bias(sizes: SampleSizes) -> float:
+    """Return the state of the bias neuron that samples lack.
+
+    Thresholds can be learned where what is the same in all samples is about as long as
+    what varies. Their mean is such a constant, as far as they vary in other directions
+    than its own: that share of its square is taken from their variance, and the
+    neuron's state is the root of what is left. It is rounded to a power of 2, so as to
+    be the same for all folds of a cross-validation and all parts of the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.temperature import auto_bias, sample_sizes
+    >>> corners = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    >>> auto_bias(sample_sizes(corners)), auto_bias(sample_sizes(corners + 5))
+    (1.0, 0.0)
+    """
+    total = float(sizes.variance.sum())
+    if not total:
+        return 0.0
+    share = 1 - sizes.variance_along_mean / total
+    lacking = total - share * float((sizes.mean**2).sum())
+    return 2.0 ** round(math.log2(lacking) / 2) if lacking > 0 else 0.0
 
 
 def auto_temperature(
     energy: Energy,
     n_memories: int,
+    n_samples: int,
     length: float,
     reach: float,
-    error_exponent: float = 1,
 ) -> float:
     """Return a temperature T at which trained units neither sleep nor saturate.
 
     With overlaps h, the memories drive a classification unit with about
     ``beta K a 2n E[h^(2(n-1))]^(1/2)``, for K memories of which a share ``a`` acts
-    together; T is where this drive, times the steepness m of the objective, is 1. For
-    Gaussian overlaps of spread s, ``E[h^(2(n-1))] = (2n-3)!! s^(2(n-1))``, the moment
-    that also rules the capacity. The spread follows the Euclidean length of the
-    samples, as that of a sum of independent terms does, and no overlap can be larger
-    than ``sum_i |v_i|``.
+    together; T is where this drive is 1. For Gaussian overlaps of spread s,
+    ``E[h^(2(n-1))] = (2n-3)!! s^(2(n-1))``, the moment that also rules the capacity.
+    The spread follows the Euclidean length of the samples, as that of a sum of
+    independent terms does, and no overlap can be larger than ``sum_i |v_i|``.
 
     Parameters
     ----------
@@ -89,12 +161,12 @@ def auto_temperature(
         Energy function F.
     n_memories : int
         Number of memories K.
+    n_samples : int
+        Number of samples to learn from.
     length : float
         Root mean square Euclidean length of the samples, ``(sum_i v_i^2)^(1/2)``.
     reach : float
         Mean largest possible overlap of the samples, ``sum_i |v_i|``.
-    error_exponent : float, default=1
-        m of the objective.
 
     Returns
     -------
@@ -104,8 +176,8 @@ def auto_temperature(
     --------
     >>> from skdam.energies import RectifiedPolynomial
     >>> from skdam.temperature import auto_temperature
-    >>> round(auto_temperature(RectifiedPolynomial(3), 2000, 26.9, 741.0, 10))
-    78
+    >>> round(auto_temperature(RectifiedPolynomial(3), 2000, 60000, 26.9, 741.0))
+    70
     """
     spread = SPREAD * length
     if spread == 0:
@@ -114,7 +186,8 @@ def auto_temperature(
         # F bends within a few units of 0: that bend must lie among the overlaps.
         return BEND * length
     n = energy.power
-    log_drive = math.log(COOPERATION * (error_exponent + 3) * n_memories * 2 * n)
+    together = COOPERATION / math.sqrt(n_samples) * n_memories
+    log_drive = math.log(together * 2 * n)
     if n > 1:
         log_moment = (n - 1) * math.log(2) + gammaln(n - 0.5) - gammaln(0.5)
         log_overlap = math.log(spread) + log_moment / (2 * (n - 1))

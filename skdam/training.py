@@ -21,7 +21,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from .formulations import Formulation
-from .kernels import Kernel, Step, kernel_for
+from .kernels import Disturbance, Kernel, Step, kernel_for, sample_keys
 from .kernels.signal import Tally, widest_float
 from .objectives import Objective
 from .revival import Revival
@@ -46,7 +46,7 @@ class State:
     Attributes
     ----------
     memories : array of shape (n_memories, n_features)
-        xi_i.
+        xi_i, the bias neuron included.
     connections : array of shape (n_memories, n_classes)
         Recognition connections xi_alpha.
     velocity, connection_velocity : arrays of the same shapes
@@ -223,6 +223,11 @@ class Descent:
     gradient_tolerance : float
         Samples whose gradient is below this share of the largest in their minibatch
         are left out of the backward products.
+    masked, noise : float, default=0.0
+        Share of the features that is hidden at random, and standard deviation of the
+        noise on the others, in each epoch anew.
+    seed : int, default=0
+        Seed of both.
     """
 
     objective: Objective
@@ -231,6 +236,19 @@ class Descent:
     momentum: float
     batch_size: int
     gradient_tolerance: float
+    masked: float = 0.0
+    noise: float = 0.0
+    seed: int = 0
+
+    def reach(self, reach: float, n_features: int) -> float:
+        """Return the largest overlap with n_features that are disturbed."""
+        disturbance = Disturbance(self.masked, self.noise, 0, np.empty(0, np.uint32))
+        return (reach + n_features * disturbance.reach) * disturbance.factor
+
+    def disturbance(self, epoch: int, samples: np.ndarray) -> Disturbance:
+        """Return what is done to the samples in an epoch."""
+        key = np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]
+        return Disturbance(self.masked, self.noise, int(key), samples)
 
 
 def train(
@@ -244,6 +262,7 @@ def train(
     epochs: range,
     reach: float,
     precision: str = "full",
+    bias: float = 0.0,
     revival: Revival | None = None,
     rng: np.random.RandomState | None,
 ) -> Iterator[tuple[Kernel, Epoch]]:
@@ -270,6 +289,8 @@ def train(
         The largest overlap that can occur, in neurons.
     precision : {"full", "tf32"}, default="full"
         Of matrix products on a GPU.
+    bias : float, default=0.0
+        State of the bias neuron; 0: there is none.
     revival : Revival, optional
         Draws silent memories anew.
     rng : RandomState or None
@@ -285,8 +306,15 @@ def train(
     n_samples = X.shape[0]
     batch_size = min(descent.batch_size, n_samples)
     formulation = formulate(descent.ramp.at(epochs.start))
+    samples = sample_keys(X) if descent.masked or descent.noise else None
     with kernel_for(
-        state.memories, state.connections, formulation, batch_size, reach, precision
+        state.memories,
+        state.connections,
+        formulation,
+        batch_size,
+        reach,
+        precision,
+        bias,
     ) as kernel:
         for number in epochs:
             step = Step(
@@ -294,6 +322,7 @@ def train(
                 descent.rate.at(number),
                 descent.momentum,
                 descent.gradient_tolerance,
+                None if samples is None else descent.disturbance(number, samples),
             )
             order = kernel.begin_epoch(
                 formulate(descent.ramp.at(number)),
@@ -323,7 +352,7 @@ def _take_step(
     tally: Tally,
 ) -> None:
     """Train on one minibatch."""
-    batch = kernel.batch(X, rows, state.memories.dtype)
+    batch = kernel.batch(X, rows, state.memories.dtype, kernel.step.disturbance)
     overlaps, scores = kernel.forward(batch, state.memories, state.connections)
     signal = kernel.error_signal(scores, codes, weights, rows, tally)
     kernel.descend(batch, overlaps, signal, state)

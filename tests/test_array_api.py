@@ -177,7 +177,7 @@ def test_pipeline_and_search_stay_in_the_namespace(digits):
         search.fit(X, y)
         assert isinstance(search.predict(X), torch.Tensor)
         assert isinstance(search.best_estimator_[-1].memories_, torch.Tensor)
-    assert_allclose(search.cv_results_["mean_test_score"][1], expected.mean())
+    assert_allclose(search.cv_results_["mean_test_score"][0], expected.mean())
 
 
 def test_a_model_of_another_place(xp, digits):

@@ -81,17 +81,32 @@ def problem(dtype=np.float64, n_memories=7, n_features=9, n_classes=4, n_samples
 
 def four_epochs(formulation, energy, objective, monkeypatch, device=None, **changes):
     """Return memories, velocities and reports of a training; no device: the oracle."""
-    setting = {"weighted": True, "shuffle": True, "streamed": False, "order": "C"}
-    setting |= changes
+    setting = {
+        "weighted": True,
+        "shuffle": True,
+        "streamed": False,
+        "order": "C",
+        "bias": 0.0,
+        "disturbed": False,
+        "holes": False,
+    } | changes
     memories, connections, X, codes, weights = problem()
+    if setting["bias"]:
+        memories = np.column_stack([memories, np.linspace(-1, 1, len(memories))])
+    if setting["holes"]:
+        X[::3, ::2] = np.nan
     if not setting["weighted"]:
         weights = None
 
-    def kernel_for(memories, connections, formulation, batch_size, reach, precision):
+    def kernel_for(
+        memories, connections, formulation, batch_size, reach, precision, bias
+    ):
         if device is None:
-            yield ReferenceKernel(formulation)
+            yield ReferenceKernel(formulation, bias=bias)
         else:
-            yield cuda.CudaKernel(formulation, 4, memories.dtype, reach, precision)
+            yield cuda.CudaKernel(
+                formulation, 4, memories.dtype, reach, precision, bias
+            )
 
     monkeypatch.setattr(skdam.training, "kernel_for", contextmanager(kernel_for))
     state = State.at_rest(memories, connections)
@@ -108,6 +123,8 @@ def four_epochs(formulation, energy, objective, monkeypatch, device=None, **chan
         momentum=0.8,
         batch_size=36,
         gradient_tolerance=0,
+        masked=0.3 * setting["disturbed"],
+        noise=0.1 * setting["disturbed"],
     )
     epochs = train(
         state,
@@ -117,7 +134,8 @@ def four_epochs(formulation, energy, objective, monkeypatch, device=None, **chan
         lambda temperature: get_formulation(formulation, energy, temperature),
         descent,
         epochs=range(4),
-        reach=13.0,
+        reach=25.0,
+        bias=setting["bias"],
         rng=np.random.RandomState(0) if setting["shuffle"] else None,
     )
     reports = np.array([(epoch.loss, epoch.accuracy) for _, epoch in epochs])
@@ -152,6 +170,14 @@ def test_training_does_what_the_reference_does(
         {"streamed": True, "shuffle": False},
         {"order": "F"},
         {"order": "F", "shuffle": False},
+        {"bias": 1.5},
+        {"bias": 1.5, "streamed": True},
+        {"disturbed": True},
+        {"disturbed": True, "bias": 1.5, "order": "F"},
+        {"disturbed": True, "shuffle": False},
+        {"disturbed": True, "streamed": True},
+        {"disturbed": True, "holes": True, "bias": 1.5},
+        {"holes": True, "streamed": True},
     ],
     ids=str,
 )

@@ -105,7 +105,15 @@ SKDAM_REVIVED = {
     }
     for power, rate in [(2, 0.005), (3, 0.01)]
 }
-SKDAM_COMMON = {"learning_rate_init": 0.02, "momentum": 0.9, "init_std": 0.1}
+# No regularisation.
+SKDAM_COMMON = {
+    "learning_rate_init": 0.02,
+    "momentum": 0.9,
+    "init_std": 0.1,
+    "bias": 0,
+    "revival": 0,
+    "cue_noise": 0,
+}
 
 # The first of each is used where --tune has not chosen another.
 CANDIDATES = {

@@ -38,27 +38,34 @@ from sklearn.model_selection import ParameterGrid, RandomizedSearchCV
 
 from skdam import fit_window, hyperparameter_window, preset
 from skdam.datasets import MNIST, load_mnist
-from skdam.energies import RectifiedPolynomial
 from skdam.gpu import count_devices, cupy
 from skdam.inspection import contributions, recognition_units
-from skdam.temperature import auto_temperature, sample_sizes
 from skdam.window import HyperparameterWindow, Trajectory
 
 THRESHOLD = 0.02
 """Test error whose first crossing the paper marks."""
 
 ERROR_EXPONENTS = {2: (3, 2, 5), 3: (10, 5, 20), 20: (5, 3, 10), 30: (3, 2, 5)}
-"""What is searched; the first is the one that temperatures refer to."""
 
-TEMPERATURES = {2: (4, 8, 12), 3: (2, 3, 4.5), 20: (1, 1.15, 1.3), 30: (1, 1.15, 1.3)}
-"""What is searched from the paper's start, in units of the temperature of "auto".
+TEMPERATURES = {
+    2: (120, 241, 361),
+    3: (157, 235, 352),
+    20: (338, 389, 439),
+    30: (422, 485, 549),
+}
+"""What is searched from the paper's start, in neurons, with 2000 memories.
 
-That is for a start of mean 0; where all memories overlap with the background from the
-beginning, they saturate the units unless the temperature is several times as high.
+They are higher than from a start of mean 0: where all memories overlap with the
+background from the beginning, they saturate the units otherwise.
 """
 
-OTHER_TEMPERATURES = (0.8, 0.9, 1.0)
-"""What is searched from a start of mean 0, in the same units."""
+OTHER_TEMPERATURES = {
+    2: (12.0, 13.5, 15.0),
+    3: (39.5, 44.4, 49.3),
+    20: (252, 284, 315),
+    30: (322, 363, 403),
+}
+"""What is searched from a start of mean 0, in neurons, with 500 memories."""
 
 LEARNING_RATES = {2: (0.0035, 0.005, 0.007)}
 OTHER_LEARNING_RATES = (0.007, 0.01, 0.014)
@@ -83,7 +90,7 @@ def arguments() -> argparse.Namespace:
     add("--init-std", type=float, help="of the first memories; default 0.3")
     add("--momentum", type=float, help="default 0.9; with --full it is searched")
     add("--revival", type=float, help="share of the epochs; default 0.4, or 0")
-    add("--temperatures", help='to search, in units of "auto"; default: by power')
+    add("--temperatures", help="to search, instead of the power's own")
     add("--output", type=Path, metavar="DIR", help="default: results, beside this")
     add("--docs", type=Path, metavar="DIR", help="default: docs, or DIR with --output")
     args = parser.parse_args()
@@ -142,7 +149,7 @@ def main() -> None:
         estimator = network(power, args.memories, args.epochs, args)
         networks = fit_window(
             estimator,
-            at_memories(window, power, data, args),
+            at_memories(window, power, args),
             data.X_train,
             data.y_train,
             X_test=data.X_test,
@@ -183,31 +190,29 @@ def network(power: int, n_memories: int, epochs: int, args) -> Kept:
         "init_std": args.init_std,
         "revival": args.revival,
         "random_state": 0,
+        # No regularisation, and the background is bias enough.
+        "bias": 0,
+        "cue_noise": 0,
     }
     if args.momentum is not None:
         parameters["momentum"] = args.momentum
     return Kept(**parameters)
 
 
-def reference_temperature(power: int, n_memories: int, X: np.ndarray) -> float:
-    sizes = sample_sizes(X)
-    return auto_temperature(
-        RectifiedPolynomial(power),
-        n_memories,
-        float(np.sqrt(np.mean(sizes.length**2))),
-        float(np.mean(sizes.reach)),
-        ERROR_EXPONENTS[power][0],
-    )
-
-
 def grid(power: int, data: MNIST, args) -> dict:
     """Return what is searched."""
-    reference = reference_temperature(power, args.search_memories, data.X_train)
-    shares = args.temperatures or (
-        TEMPERATURES[power] if args.full else OTHER_TEMPERATURES
+    temperatures, n_memories = (
+        (TEMPERATURES, 2000) if args.full else (OTHER_TEMPERATURES, 500)
     )
+    factor = (args.search_memories / n_memories) ** (1 / power)
+    if args.quick:
+        # Digits have fewer pixels.
+        factor *= np.sqrt(data.X_train.shape[1] / 784)
     common = {
-        "temperature": [round(share * reference, 2) for share in shares],
+        "temperature": [
+            round(float(factor * T), 2)
+            for T in args.temperatures or temperatures[power]
+        ],
         "error_exponent": ERROR_EXPONENTS[power],
     }
     if args.full:
@@ -240,15 +245,12 @@ def search(power: int, data: MNIST, args) -> tuple[HyperparameterWindow, float]:
     return hyperparameter_window(found, within=args.within), sum(Kept.seconds)
 
 
-def at_memories(window, power: int, data: MNIST, args) -> HyperparameterWindow:
-    """Return the window with temperatures for K memories instead of the search's."""
-    if args.memories == args.search_memories:
-        return window
-    temperatures = [
-        reference_temperature(power, n_memories, data.X_train)
-        for n_memories in (args.search_memories, args.memories)
-    ]
-    factor = temperatures[1] / temperatures[0]
+def at_memories(window: HyperparameterWindow, power: int, args) -> HyperparameterWindow:
+    """Return the window with temperatures for K memories instead of the search's.
+
+    T^n is proportional to K, since that many memories act together.
+    """
+    factor = (args.memories / args.search_memories) ** (1 / power)
     candidates = [
         params | {"temperature": round(factor * params["temperature"], 2)}
         for params in window.candidates

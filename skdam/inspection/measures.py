@@ -10,12 +10,13 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches
-from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from ..checks import check_samples
 from ..classifier import DenseAssociativeMemoryClassifier
 from ..devices import take, to_numpy
 from ..energies import Energy, Exponential, Polynomial, RectifiedPolynomial, get_energy
+from ..kernels.cues import cues, dense_rows
 from ..prediction import SAMPLES_AT_ONCE
 
 __all__ = [
@@ -185,19 +186,27 @@ def decisive_memories(
 def _contributions_by_batch(clf: BaseEstimator, X: Any) -> Iterator[np.ndarray]:
     """Yield relative contributions, (n_samples, n_memories), for some rows of X."""
     energy = get_energy(clf.energy, clf.power)
-    memories, connections, classes = (
+    memories, thresholds, connections, classes = (
         to_numpy(array)
-        for array in (clf.memories_, clf.recognition_connections_, clf.classes_)
+        for array in (
+            clf.memories_,
+            clf.bias_connections_,
+            clf.recognition_connections_,
+            clf.classes_,
+        )
     )
+    if clf.bias_:
+        memories = np.column_stack([memories, thresholds])
     memories, connections = memories.astype(float), connections.astype(float)
     predicted = to_numpy(clf.predict(X))
     states = 2.0 * (predicted[:, None] == classes) - 1
-    X = validate_data(clf, X, accept_sparse="csr", dtype="numeric", reset=False)
+    X = check_samples(clf, X)
     for rows in gen_batches(X.shape[0], SAMPLES_AT_ONCE):
-        v = to_numpy(take(X, rows))
-        overlaps = safe_sparse_dot(v, memories.T, dense_output=True)
-        overlaps += states[rows] @ connections.T
-        yield _relative(energy, overlaps / clf.temperature_)
+        samples = dense_rows(to_numpy(take(X, rows)), slice(None), float)
+        v = cues(samples, clf.temperature_, clf.bias_)
+        overlaps = v @ memories.T
+        overlaps += states[rows] @ connections.T / clf.temperature_
+        yield _relative(energy, overlaps)
 
 
 def _relative(energy: Energy, x: np.ndarray) -> np.ndarray:

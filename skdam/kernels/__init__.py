@@ -16,11 +16,12 @@ from ..devices import Place
 from ..formulations import Formulation
 from .base import Kernel, Step
 from .cuda import CudaKernel, has_kernel
+from .cues import Disturbance, sample_keys
 from .numpy import NumpyKernel
 from .reference import ReferenceKernel
 from .threads import thread_team
 
-__all__ = ["Kernel", "Step", "kernel_for"]
+__all__ = ["Disturbance", "Kernel", "Step", "kernel_for", "sample_keys"]
 
 
 @contextmanager
@@ -31,13 +32,14 @@ def kernel_for(
     batch_size: int,
     reach: float | None = None,
     precision: str = "full",
+    bias: float = 0.0,
 ) -> Iterator[Kernel]:
     """Open the kernel for where the memories live.
 
     Parameters
     ----------
     memories : array of shape (n_memories, n_features)
-        Memories of the network.
+        Memories of the network, the bias neuron included.
     connections : array of shape (n_memories, n_classes)
         Recognition connections.
     formulation : Formulation
@@ -48,12 +50,14 @@ def kernel_for(
         The largest overlap that can occur, in neurons.
     precision : {"full", "tf32"}, default="full"
         Of matrix products on a GPU.
+    bias : float, default=0.0
+        State of the bias neuron; 0: there is none.
     """
     if is_numpy_array(memories):
         with thread_team(memories.size * batch_size) as threads:
-            yield NumpyKernel(formulation, reach, threads)
+            yield NumpyKernel(formulation, reach, threads, bias)
     elif is_cupy_array(memories) and has_kernel(formulation.energy):
         n_classes = connections.shape[1]
-        yield CudaKernel(formulation, n_classes, memories.dtype, reach, precision)
+        yield CudaKernel(formulation, n_classes, memories.dtype, reach, precision, bias)
     else:
-        yield ReferenceKernel(formulation, Place.of_array(memories))
+        yield ReferenceKernel(formulation, Place.of_array(memories), bias)

@@ -21,6 +21,25 @@
 
 typedef REAL real;
 
+/* A hash of 32 bits, the same as in cues.py. */
+FUNCTION unsigned hashed(unsigned number) {
+    number ^= number >> 16;
+    number *= 0x7feb352dU;
+    number ^= number >> 15;
+    number *= 0x846ca68bU;
+    return number ^ (number >> 16);
+}
+
+/* What disturbs a feature of a sample in the epoch of a key. */
+FUNCTION unsigned bits_of(unsigned sample, unsigned feature, unsigned key) {
+    return hashed(hashed(key + hashed(sample)) + feature * 0x9e3779b9U);
+}
+
+/* Evenly distributed between -largest and largest. */
+FUNCTION real noise(unsigned bits, real largest) {
+    return (real)hashed(bits) * (2 * largest / (real)4294967296.0) - largest;
+}
+
 #define NONE ((real)LOWEST)
 
 /* x^k for k in {n, n-1, n-2}; rectified it is 0 for x <= 0, whatever k. */

@@ -11,6 +11,7 @@ import numpy as np
 from ..devices import take
 from ..formulations import Formulation
 from ..objectives import Objective
+from .cues import Disturbance
 from .signal import ErrorSignal, Tally, error_signal
 
 __all__ = ["Kernel", "Step"]
@@ -33,12 +34,15 @@ class Step:
     tolerance : float
         Samples whose gradient is below this share of the largest in their minibatch
         may be left out.
+    disturbance : Disturbance, optional
+        What to do to the samples; by default nothing.
     """
 
     objective: Objective
     learning_rate: float
     momentum: float
     tolerance: float = 0
+    disturbance: Disturbance | None = None
 
 
 class Kernel:
@@ -48,12 +52,15 @@ class Kernel:
     ----------
     formulation : Formulation
         Equations of the network, with its energy and temperature.
+    bias : float, default=0.0
+        State of the bias neuron, the last of the visible ones; 0: there is none.
     """
 
     step: Step
 
-    def __init__(self, formulation: Formulation):
+    def __init__(self, formulation: Formulation, bias: float = 0.0):
         self.formulation = formulation
+        self.bias = bias
 
     def begin_epoch(
         self, formulation: Formulation, step: Step, X: Array, order: np.ndarray | None
@@ -71,8 +78,26 @@ class Kernel:
         """Run all steps of an epoch."""
         steps()
 
-    def batch(self, X: Array, rows: slice | Array, dtype: Any) -> Any:
-        """Return rows of X in units of the temperature, as this kernel wants them."""
+    def batch(
+        self,
+        X: Array,
+        rows: slice | Array,
+        dtype: Any,
+        disturbance: Disturbance | None = None,
+    ) -> Any:
+        """Return the cues of some samples, as this kernel wants them.
+
+        Parameters
+        ----------
+        X : array or CSR array of shape (n_samples, n_features)
+            All samples.
+        rows : slice or array of int
+            Which of them.
+        dtype : dtype
+            That of the memories.
+        disturbance : Disturbance, optional
+            What to do to them; by default nothing.
+        """
         raise NotImplementedError
 
     def forward(

@@ -33,7 +33,7 @@ from ..formulations import Feedforward, Formulation
 from ..gpu import cupy
 from ..objectives import PowerError
 from .base import Kernel, Step
-from .minibatch import rows_at
+from .cues import Disturbance, cues, dense_rows
 from .signal import ErrorSignal, Tally
 
 __all__ = ["CudaKernel", "compile_options", "has_kernel", "source"]
@@ -140,6 +140,8 @@ class CudaKernel(Kernel):
         The largest overlap that can occur, in neurons; by default any.
     precision : {"full", "tf32"}, default="full"
         Of the factors in matrix products of single precision.
+    bias : float, default=0.0
+        State of the bias neuron; 0: there is none.
     """
 
     step: Step | None = None
@@ -151,8 +153,9 @@ class CudaKernel(Kernel):
         dtype: Any,
         reach: float | None = None,
         precision: str = "full",
+        bias: float = 0.0,
     ):
-        super().__init__(formulation)
+        super().__init__(formulation, bias)
         self.n_classes = n_classes
         self.dtype = np.dtype(dtype)
         self.reach = reach
@@ -222,20 +225,32 @@ class CudaKernel(Kernel):
 
     # The parts of a step.
 
-    def batch(self, X: Array, rows: slice | Array, dtype: Any) -> Array:
+    def batch(
+        self,
+        X: Array,
+        rows: slice | Array,
+        dtype: Any,
+        disturbance: Disturbance | None = None,
+    ) -> Array:
         if not isinstance(X, cupy.ndarray):
-            host = rows_at(X, rows, self.formulation.temperature, self.dtype)
+            samples = dense_rows(X, rows, self.dtype)
+            drawn = ()
+            if disturbance is not None:
+                drawn = disturbance.draw(rows, samples.shape[1], self.dtype)
+            host = cues(samples, self.formulation.temperature, self.bias, *drawn)
             batch = self._buffer("batch", host.shape)
             _send(host, batch)
             return batch
+        numbers = self._rows(rows, len(X))
+        samples = np.intp(0) if disturbance is None else self._samples(len(X))
         if not self._is_plain(X):
             X, rows = cupy.ascontiguousarray(X[rows], dtype=self.dtype), slice(None)
-        rows = self._rows(rows, len(X))
-        batch = self._buffer("batch", (len(rows), X.shape[1]))
+        batch = self._buffer("batch", (len(numbers), X.shape[1] + bool(self.bias)))
         self._launch(
             "gather",
             -(-batch.size // THREADS),
-            *(X, rows, self._settings, X.shape[1], len(rows), batch),
+            *(X, self._rows(rows, len(X)), self._settings, self._key_and_limit),
+            *(samples, numbers, X.shape[1], batch.shape[1], len(numbers), batch),
         )
         return batch
 
@@ -327,11 +342,19 @@ class CudaKernel(Kernel):
         """Send what the kernels read in an epoch, and note how to compile them."""
         step = self.step
         momentum = step.momentum if step else 0
+        disturbance = step.disturbance if step else None
+        if disturbance:
+            bits = np.array([disturbance.key, disturbance.limit], np.uint32)
+            _send(bits, self._key_and_limit)
+            _send(disturbance.samples, self._samples(len(disturbance.samples)))
         settings = [
             1 / self.formulation.temperature,
             getattr(step.objective, "exponent", 1) if step else 1,
             step.learning_rate if step else 0,
             math.log(momentum) if momentum else -math.inf,
+            self.bias,
+            disturbance.factor if disturbance else 1,
+            disturbance.reach if disturbance else 0,
         ]
         _send(np.array(settings, self.dtype), self._settings)
         log_loss = step is not None and not isinstance(step.objective, PowerError)
@@ -345,7 +368,16 @@ class CudaKernel(Kernel):
 
     @property
     def _settings(self) -> Array:
-        return self._buffer("settings", (4,))
+        return self._buffer("settings", (7,))
+
+    @property
+    def _key_and_limit(self) -> Array:
+        """What tells which features are hidden in an epoch."""
+        return self._buffer("key_and_limit", (2,), np.uint32)
+
+    def _samples(self, n_samples: int) -> Array:
+        """What tells samples apart."""
+        return self._buffer("samples", (n_samples,), np.uint32)
 
     @property
     def _sums(self) -> Array:

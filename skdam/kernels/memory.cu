@@ -1,6 +1,6 @@
 /* The step of training, in the order of its kernels:
  *
- *   gather          rows of the data, in units of the temperature
+ *   gather          the cues: rows of the data, and the bias neuron
  *   (product)       overlaps x = memories . batch^T
  *   add_offset      the classification units' part of them, for differences of energy
  *   respond         each chunk of memories' part of the scores
@@ -24,14 +24,31 @@
 #define ERROR_EXPONENT 1
 #define LEARNING_RATE 2
 #define LOG_MOMENTUM 3
+#define BIAS 4
+#define FACTOR_OF_SHOWN 5
+#define LARGEST_NOISE 6
 
+/* The samples are in `rows` of X, and their keys at `numbers`; without keys they are not
+ * disturbed. With a bias neuron, n_neurons is n_features + 1. */
 extern "C" __global__ void gather(const real *X, const int *rows, const real *settings,
-                                  int n_features, int n_samples, real *batch) {
+                                  const unsigned *key_and_limit, const unsigned *keys,
+                                  const int *numbers, int n_features, int n_neurons,
+                                  int n_samples, real *batch) {
     long long place = blockIdx.x * (long long)blockDim.x + threadIdx.x;
-    if (place >= (long long)n_samples * n_features) return;
-    long long sample = place / n_features, feature = place % n_features;
-    batch[place] = X[(long long)rows[sample] * n_features + feature] *
-                   settings[INVERSE_TEMPERATURE];
+    if (place >= (long long)n_samples * n_neurons) return;
+    long long sample = place / n_neurons, neuron = place % n_neurons;
+    real state = settings[BIAS];
+    if (neuron < n_features) {
+        state = X[(long long)rows[sample] * n_features + neuron];
+        if (keys) {
+            unsigned bits = bits_of(keys[numbers[sample]], neuron, key_and_limit[0]);
+            state += noise(bits, settings[LARGEST_NOISE]);
+            state *= bits >= key_and_limit[1] ? settings[FACTOR_OF_SHOWN] : (real)0;
+        }
+        /* NaN: not known. */
+        if (state != state) state = 0;
+    }
+    batch[place] = state * settings[INVERSE_TEMPERATURE];
 }
 
 /* One block for a memory: what the classification units, all at -1, add to overlaps. */

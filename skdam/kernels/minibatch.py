@@ -1,33 +1,15 @@
-"""Minibatches: rows of the data, and what the NumPy kernels multiply."""
+"""Minibatches: what the NumPy kernels multiply."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
-from scipy import sparse
 
-from ..devices import take
 from .tiles import scratch
 
 MAX_VARYING_SHARE = 0.9
 """Share of varying neurons up to which leaving out the others pays for the copies."""
-
-
-def rows_at(X: Any, rows: slice | np.ndarray, temperature: float, dtype: Any) -> Any:
-    """Return rows of X, dense, in units of the temperature."""
-    if sparse.issparse(X):
-        batch = X[rows].toarray().astype(dtype, copy=False)
-    elif not is_numpy_array(X):
-        batch = array_namespace(X).astype(take(X, rows), dtype)
-    elif isinstance(rows, slice):
-        batch = X[rows].astype(dtype)
-    else:
-        batch = X.take(rows, axis=0).astype(dtype, copy=False)
-    batch *= 1 / temperature
-    return batch
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from sklearn.utils.extmath import row_norms
 
 from ..formulations import Formulation
 from .base import Kernel, Step
-from .minibatch import Minibatch, rows_at
+from .cues import Disturbance, cues, dense_rows
+from .minibatch import Minibatch
 from .signal import ErrorSignal
 from .threads import Threads
 from .tiles import choose_tiles
@@ -37,6 +38,8 @@ class NumpyKernel(Kernel):
         of a sample's features. By default it is bounded anew for each minibatch.
     threads : Threads, optional
         Threads that share the blocks of memories.
+    bias : float, default=0.0
+        State of the bias neuron; 0: there is none.
     """
 
     def __init__(
@@ -44,8 +47,9 @@ class NumpyKernel(Kernel):
         formulation: Formulation,
         reach: float | None = None,
         threads: Threads | None = None,
+        bias: float = 0.0,
     ):
-        super().__init__(formulation)
+        super().__init__(formulation, bias)
         self.threads = threads or Threads()
         self.reach = reach
         self._overlaps = np.empty(0)
@@ -55,8 +59,14 @@ class NumpyKernel(Kernel):
         X: np.ndarray | sparse.csr_array,
         rows: slice | np.ndarray,
         dtype: np.dtype,
+        disturbance: Disturbance | None = None,
     ) -> Minibatch:
-        return Minibatch.of(rows_at(X, rows, self.formulation.temperature, dtype))
+        samples = dense_rows(X, rows, dtype)
+        drawn = ()
+        if disturbance is not None:
+            drawn = disturbance.draw(rows, samples.shape[1], dtype)
+        temperature = self.formulation.temperature
+        return Minibatch.of(cues(samples, temperature, self.bias, *drawn))
 
     def forward(
         self, batch: Minibatch, memories: np.ndarray, connections: np.ndarray

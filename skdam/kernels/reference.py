@@ -16,7 +16,7 @@ from scipy import sparse
 from ..devices import Place, take
 from ..formulations import Formulation
 from .base import Kernel
-from .minibatch import rows_at
+from .cues import Disturbance, cues
 from .signal import ErrorSignal, widest_float
 
 __all__ = ["ReferenceKernel"]
@@ -33,17 +33,37 @@ class ReferenceKernel(Kernel):
         Equations of the network, with its energy and temperature.
     place : Place, optional
         Where to compute; by default where the data is.
+    bias : float, default=0.0
+        State of the bias neuron; 0: there is none.
     """
 
-    def __init__(self, formulation: Formulation, place: Place | None = None):
-        super().__init__(formulation)
+    def __init__(
+        self,
+        formulation: Formulation,
+        place: Place | None = None,
+        bias: float = 0.0,
+    ):
+        super().__init__(formulation, bias)
         self.place = place
 
-    def batch(self, X: Array, rows: slice | Array, dtype: Any) -> Array:
-        batch = take(X, rows)
-        batch = batch.toarray() if sparse.issparse(batch) else batch
-        batch = batch if self.place is None else self.place.put(batch)
-        return rows_at(batch, slice(None), self.formulation.temperature, dtype)
+    def batch(
+        self,
+        X: Array,
+        rows: slice | Array,
+        dtype: Any,
+        disturbance: Disturbance | None = None,
+    ) -> Array:
+        samples = take(X, rows)
+        samples = samples.toarray() if sparse.issparse(samples) else samples
+        place = self.place or Place.of_array(samples)
+        samples = place.xp.astype(place.put(samples), dtype)
+        drawn = []
+        if disturbance is not None:
+            drawn = [
+                None if part is None else place.xp.astype(place.put(part), dtype)
+                for part in disturbance.draw(rows, samples.shape[1], "float64")
+            ]
+        return cues(samples, self.formulation.temperature, self.bias, *drawn)
 
     def forward(
         self, batch: Array, memories: Array, connections: Array
