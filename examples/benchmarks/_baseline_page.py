@@ -7,10 +7,9 @@ from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
-from _compared import finished, values
+from _compared import finished, mean_ranks, values
 from _page import save, table
 from matplotlib.figure import Figure
-from scipy.stats import rankdata
 
 HEADER = """\
 # As a baseline
@@ -69,9 +68,8 @@ def scores(part: dict) -> str:
         for name, found, around in zip(tables, accuracy, deviation, strict=True)
     ]
     if len(tables) > 1:
-        ranks = rankdata(-np.round(accuracy, 2), axis=1)
         rows.append(["mean", *formatted(accuracy.mean(axis=0), ".1f")])
-        rows.append(["mean rank", *formatted(ranks.mean(axis=0), ".2f")])
+        rows.append(["mean rank", *formatted(mean_ranks(part), ".2f")])
     balanced = 100 * values(part, "balanced_accuracy").mean(axis=0)
     rows.append(["balanced accuracy", *formatted(balanced, ".1f")])
     rows.append(["log-loss", *formatted(values(part, "log_loss").mean(axis=0), ".3f")])

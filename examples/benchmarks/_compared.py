@@ -14,6 +14,7 @@ from time import perf_counter
 
 import numpy as np
 from _measure import Report
+from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
@@ -53,7 +54,7 @@ def begin(
     """
     before = report.results.get(name, {}) if resume else {}
     part = report.part(name, **settings)
-    part["methods"] = {name: described(method) for name, method in methods.items()}
+    part["methods"] = {key: described(method) for key, method in methods.items()}
     same = {
         name
         for name, parameters in part["methods"].items()
@@ -146,6 +147,7 @@ def outcome(model: Pipeline, X_train, y_train, X_test, y_test) -> dict:
             shares /= shares.sum(axis=1, keepdims=True)
             loss = float(log_loss(y_test, shares, labels=model.classes_))
     return {
+        "samples": len(y_test),
         "accuracy": float(accuracy_score(y_test, predicted)),
         "balanced_accuracy": float(balanced_accuracy_score(y_test, predicted)),
         "log_loss": loss,
@@ -157,9 +159,15 @@ def outcome(model: Pipeline, X_train, y_train, X_test, y_test) -> dict:
 
 def summed(outcomes: list[dict]) -> dict:
     run: dict = {}
+    samples = [found["samples"] for found in outcomes]
     for name in SCORES:
-        values = [found[name] for found in outcomes]
-        run[name] = None if None in values else float(np.mean(values))
+        scores = [found[name] for found in outcomes]
+        if None in scores:
+            run[name] = None
+            continue
+        # Weighted, so that as many right samples are a tie wherever they are; rounded
+        # as the report does, so that ranks are the same when it is read again.
+        run[name] = round(float(np.average(scores, weights=samples)), 5)
     for name in SECONDS:
         run[name] = sum(found[name] for found in outcomes)
     run["warnings"] = dict(sum((found["warnings"] for found in outcomes), Counter()))
@@ -190,3 +198,10 @@ def values(part: dict, measure: str, statistic: Callable = np.mean) -> np.ndarra
         for table in tables
     ]
     return np.array(found)
+
+
+def mean_ranks(part: dict) -> np.ndarray:
+    """Return the mean rank of each method by accuracy; 1 is the best."""
+    # Rounded, since sums in another order differ in their last digits.
+    accuracies = np.round(values(part, "accuracy"), 8)
+    return rankdata(-accuracies, axis=1).mean(axis=0)

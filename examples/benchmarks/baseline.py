@@ -52,11 +52,12 @@ from _compared import (
     compare,
     finished,
     folds,
+    mean_ranks,
     read_table,
     values,
 )
 from _measure import Report, digits
-from scipy.stats import friedmanchisquare, rankdata, studentized_range
+from scipy.stats import friedmanchisquare, studentized_range
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
@@ -127,33 +128,37 @@ def main() -> None:
     args = arguments()
     report = Report(args.output / "baseline.json", "tables")
     tables = load_tables(args)
+    data = cross_validated(tables, args)
     if "compare" in args.parts:
-        part = run(
-            report, "compare", cross_validated(tables, args), methods(args), args
-        )
-        part["ranks"] = ranks(part)
-        report.save()
+        run(report, "compare", data, methods(args), args)
     if "mnist" in args.parts:
         large_case(report, args)
     if "leave-one-out" in args.parts:
-        data = cross_validated(tables, args)
-        part = run(report, "leave-one-out", data, candidates(args), args)
-        part["left_out"] = left_out(part)
-        report.save()
+        run(report, "leave-one-out", data, candidates(args), args)
     if "missing" in args.parts:
         for share in ERASED:
             data = cross_validated(tables, args, share)
             run(report, f"missing {share:.0%}", data, methods_for_nan(args), args)
-    if "compare" in report.results:
+    conclude(report, args)
+
+
+def conclude(report: Report, args) -> None:
+    """Add what follows from all results, of this run or kept; write the page."""
+    results = report.results
+    if "leave-one-out" in results:
+        results["leave-one-out"]["left_out"] = left_out(results["leave-one-out"])
+    if "compare" in results:
+        results["compare"]["ranks"] = ranks(results["compare"])
         figure = args.docs / "_static" / "baseline_ranks.png"
-        draw_ranks(figure, report.results["compare"]["ranks"])
-    print(write_page(args.docs / "baseline.md", report.results))
+        draw_ranks(figure, results["compare"]["ranks"])
+    report.save()
+    print(write_page(args.docs / "baseline.md", results))
     print(f"Results are in {args.output}, the page and its figure in {args.docs}.")
 
 
 def run(
     report: Report, name: str, data: dict[str, Data], methods: dict, args, **settings
-) -> dict:
+) -> None:
     """Compare methods on data, as a part of the report."""
     settings = settings or {"folds": args.folds}
     part = begin(report, name, methods, args.resume, **settings)
@@ -161,7 +166,6 @@ def run(
         wanted = args.methods.split(",")
         methods = {name: methods[name] for name in wanted if name in methods}
     compare(report, part, data, methods, args.repeats)
-    return part
 
 
 # Data
@@ -274,14 +278,12 @@ def ranks(part: dict, significance: float = 0.05) -> dict:
     difference, which presumes that Friedman's test finds any difference at all.
     """
     tables, methods = finished(part)
-    # Rounded, since results that were read again lack their last digits.
-    accuracies = np.round(values(part, "accuracy"), 4)
     k, n = len(methods), len(tables)
     quantile = studentized_range.ppf(1 - significance, k, np.inf) / np.sqrt(2)
-    mean_ranks = rankdata(-accuracies, axis=1).mean(axis=0)
+    accuracies = values(part, "accuracy")
     return {
         "tables": n,
-        "mean_rank": dict(zip(methods, mean_ranks.tolist(), strict=True)),
+        "mean_rank": dict(zip(methods, mean_ranks(part).tolist(), strict=True)),
         "friedman_p": float(friedmanchisquare(*accuracies.T).pvalue),
         "critical_difference": float(quantile * np.sqrt(k * (k + 1) / (6 * n))),
     }
