@@ -1,0 +1,311 @@
+"""Dense associative memory as a baseline: defaults against defaults, on tables.
+
+    python examples/benchmarks/baseline.py --tables FOLDER --mnist FOLDER
+
+writes ``results/baseline.json``, the page ``docs/baseline.md`` and a figure of mean
+ranks in ``docs/_static``; ``--quick`` tries everything on small data in seconds, and
+writes to a new folder. FOLDER holds csv files of numbers with a header, the class in
+their last column, ``target``; without it only the four data sets of scikit-learn are
+compared.
+
+What is measured
+----------------
+compare
+    Accuracy, balanced accuracy and log-loss of skdam and six classifiers of
+    scikit-learn, nothing set but the seed, in a repeated stratified cross-validation;
+    seconds of fit and predict, summed over the splits. All features are standardised,
+    except for trees. Mean ranks, Friedman's test, and Nemenyi's critical difference.
+mnist
+    The same on 10 000 training images, drawn anew for each repeat, and all test images.
+leave-one-out
+    The accuracy of skdam with each set of parameters in ``CANDIDATES``. For each table,
+    the candidate that is best on average over the others is chosen, and scored on it:
+    a rule for the defaults should hold on tables that had no part in finding it.
+missing
+    A share of the values is erased completely at random, from training and test data
+    alike: skdam takes NaN as a neuron of unknown state, and is compared with itself and
+    MLPClassifier after imputation of the mean, and with trees that take NaN.
+
+The methods take turns in one process, split by split. SVC has no log-loss, since by
+default it gives no probabilities. The standard deviation of an accuracy is that of the
+repeats, each a mean over its folds.
+
+``--resume`` keeps each finished result whose method has the same parameters as before;
+``--methods`` names those to run, the others' results being kept as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from _baseline_page import draw_ranks, write_page
+from _compared import (
+    Data,
+    Split,
+    begin,
+    compare,
+    finished,
+    folds,
+    mean_ranks,
+    read_table,
+    values,
+)
+from _measure import Report, digits
+from scipy.stats import friedmanchisquare, studentized_range
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from skdam import DenseAssociativeMemoryClassifier
+from skdam.datasets import MNIST, load_mnist
+
+CANDIDATES = {
+    "defaults": {},
+    "power 2": {"power": 2},
+    "power 5": {"power": 5},
+    "error exponent 1": {"error_exponent": 1},
+    "error exponent 3": {"error_exponent": 3},
+    "temperature x 0.7": {"temperature": 0.7},
+    "temperature x 1.5": {"temperature": 1.5},
+    "20 epochs": {"max_iter": 20},
+    "200 epochs": {"max_iter": 200},
+    "revival": {"revival": 0.4},
+}
+"""What leave-one-out chooses from; temperatures are in units of that of "auto"."""
+
+ERASED = (0.1, 0.3)
+"""Shares of the values that are missing."""
+
+PARTS = ("compare", "mnist", "leave-one-out", "missing")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Compare skdam's defaults with those of other classifiers."
+    )
+    add = parser.add_argument
+    add("--tables", metavar="FOLDER", help="csv files; default: SKDAM_TABLES, or none")
+    add("--mnist", metavar="FOLDER", help="IDX files; default: SKDAM_MNIST, or none")
+    add("--repeats", type=int, help="of the cross-validation; default 2")
+    add("--quick", action="store_true", help="small data, in seconds, to a new folder")
+    add("--parts", default=",".join(PARTS), help="default: all")
+    add("--methods", help="to run; default: all")
+    add("--resume", action="store_true", help="keep results of unchanged methods")
+    add("--output", type=Path, metavar="DIR", help="default: results, beside this")
+    add("--docs", type=Path, metavar="DIR", help="default: docs, or DIR with --output")
+    args = parser.parse_args()
+    args.parts = args.parts.split(",")
+    if unknown := set(args.parts) - set(PARTS):
+        parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
+    args.tables = args.tables or os.environ.get("SKDAM_TABLES")
+    args.mnist = args.mnist or os.environ.get("SKDAM_MNIST")
+    args.repeats = args.repeats or (1 if args.quick else 2)
+    args.folds = 3 if args.quick else 5
+    beside = Path(__file__).resolve().parent
+    if args.docs is None:
+        args.docs = args.output or beside.parents[1] / "docs"
+    if args.output is None:
+        args.output = beside / "results"
+    if args.quick:
+        args.output = args.docs = Path(tempfile.mkdtemp())
+    return args
+
+
+def main() -> None:
+    args = arguments()
+    report = Report(args.output / "baseline.json", "tables")
+    tables = load_tables(args)
+    data = cross_validated(tables, args)
+    if "compare" in args.parts:
+        run(report, "compare", data, methods(args), args)
+    if "mnist" in args.parts:
+        large_case(report, args)
+    if "leave-one-out" in args.parts:
+        run(report, "leave-one-out", data, candidates(args), args)
+    if "missing" in args.parts:
+        for share in ERASED:
+            data = cross_validated(tables, args, share)
+            run(report, f"missing {share:.0%}", data, methods_for_nan(args), args)
+    conclude(report, args)
+
+
+def conclude(report: Report, args) -> None:
+    """Add what follows from all results, of this run or kept; write the page."""
+    results = report.results
+    if "leave-one-out" in results:
+        results["leave-one-out"]["left_out"] = left_out(results["leave-one-out"])
+    if "compare" in results:
+        results["compare"]["ranks"] = ranks(results["compare"])
+        figure = args.docs / "_static" / "baseline_ranks.png"
+        draw_ranks(figure, results["compare"]["ranks"])
+    report.save()
+    print(write_page(args.docs / "baseline.md", results))
+    print(f"Results are in {args.output}, the page and its figure in {args.docs}.")
+
+
+def run(
+    report: Report, name: str, data: dict[str, Data], methods: dict, args, **settings
+) -> None:
+    """Compare methods on data, as a part of the report."""
+    settings = settings or {"folds": args.folds}
+    part = begin(report, name, methods, args.resume, **settings)
+    if args.methods:
+        wanted = args.methods.split(",")
+        methods = {name: methods[name] for name in wanted if name in methods}
+    compare(report, part, data, methods, args.repeats)
+
+
+# Data
+
+
+def load_tables(args) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    loaders = {"iris": load_iris, "wine": load_wine}
+    if not args.quick:
+        loaders |= {"breast_cancer": load_breast_cancer, "digits": load_digits}
+    tables = {name: load(return_X_y=True) for name, load in loaders.items()}
+    if args.tables and not args.quick:
+        for path in sorted(Path(args.tables).glob("*.csv")):
+            tables[path.stem] = read_table(path)
+    elif not args.quick:
+        print("No folder of tables is named; only scikit-learn's data sets are used.")
+    return tables
+
+
+def cross_validated(tables: dict, args, erased: float = 0.0) -> dict[str, Data]:
+    return {
+        name: partial(folds, X, y, args.folds, erased)
+        for name, (X, y) in tables.items()
+    }
+
+
+def images(mnist: MNIST, n_train: int, repeat: int) -> Iterator[Split]:
+    """Yield the one split: some of the training images, and all test images."""
+    X, _, y, _ = train_test_split(
+        mnist.X_train,
+        mnist.y_train,
+        train_size=n_train,
+        stratify=mnist.y_train,
+        random_state=repeat,
+    )
+    yield X, y, mnist.X_test, mnist.y_test
+
+
+def large_case(report: Report, args) -> None:
+    if args.quick:
+        name, mnist, n_train = "digits", digits(), 500
+    elif args.mnist:
+        name, mnist, n_train = "MNIST", load_mnist(args.mnist), 10_000
+    else:
+        print("No folder of MNIST is named; it is left out.")
+        return
+    data = {name: partial(images, mnist, n_train)}
+    run(report, "mnist", data, methods(args), args, training_images=n_train)
+
+
+# Methods
+
+
+def methods(args) -> dict[str, Pipeline]:
+    short = {"max_iter": 5} if args.quick else {}
+    few_trees = {"n_estimators": 10} if args.quick else {}
+    scaled = partial(make_pipeline, StandardScaler())
+    return {
+        "skdam": scaled(DenseAssociativeMemoryClassifier(**short)),
+        "MLPClassifier": scaled(MLPClassifier(**short)),
+        "LogisticRegression": scaled(LogisticRegression()),
+        "SVC": scaled(SVC()),
+        "KNeighborsClassifier": scaled(KNeighborsClassifier()),
+        "RandomForestClassifier": make_pipeline(RandomForestClassifier(**few_trees)),
+        "HistGradientBoostingClassifier": make_pipeline(
+            HistGradientBoostingClassifier(**short)
+        ),
+    }
+
+
+def methods_for_nan(args) -> dict[str, Pipeline]:
+    plain = methods(args)
+    imputed = {
+        f"imputed {name}": make_pipeline(SimpleImputer(), *plain[name])
+        for name in ("skdam", "MLPClassifier")
+    }
+    trees = "HistGradientBoostingClassifier"
+    return {"skdam": plain["skdam"], **imputed, trees: plain[trees]}
+
+
+class InUnitsOfAuto(DenseAssociativeMemoryClassifier):
+    """The classifier with a temperature that is relative to that of "auto"."""
+
+    def fit(self, X, y):
+        share = self.temperature
+        if share != "auto":
+            brief = DenseAssociativeMemoryClassifier(**self.get_params())
+            brief.set_params(temperature="auto", max_iter=1).fit(X, y)
+            self.temperature = share * brief.temperature_
+        try:
+            return super().fit(X, y)
+        finally:
+            self.temperature = share
+
+
+def candidates(args) -> dict[str, Pipeline]:
+    short = {"max_iter": 5} if args.quick else {}
+    return {
+        name: make_pipeline(StandardScaler(), InUnitsOfAuto(**parameters | short))
+        for name, parameters in CANDIDATES.items()
+    }
+
+
+# Conclusions
+
+
+def ranks(part: dict, significance: float = 0.05) -> dict:
+    """Return mean ranks over the tables, and what difference would be significant.
+
+    Two methods differ by Nemenyi's test if their mean ranks differ by the critical
+    difference, which presumes that Friedman's test finds any difference at all.
+    """
+    tables, methods = finished(part)
+    k, n = len(methods), len(tables)
+    quantile = studentized_range.ppf(1 - significance, k, np.inf) / np.sqrt(2)
+    accuracies = values(part, "accuracy")
+    return {
+        "tables": n,
+        "mean_rank": dict(zip(methods, mean_ranks(part).tolist(), strict=True)),
+        "friedman_p": float(friedmanchisquare(*accuracies.T).pvalue),
+        "critical_difference": float(quantile * np.sqrt(k * (k + 1) / (6 * n))),
+    }
+
+
+def left_out(part: dict) -> dict[str, dict]:
+    """Choose a candidate for each table by all the others; tell how it does there."""
+    tables, names = finished(part)
+    accuracies = values(part, "accuracy")
+    found = {}
+    for row, table in enumerate(tables):
+        chosen = int(np.delete(accuracies, row, axis=0).mean(axis=0).argmax())
+        best = int(accuracies[row].argmax())
+        found[table] = {
+            "defaults": float(accuracies[row, names.index("defaults")]),
+            "chosen": names[chosen],
+            "chosen_accuracy": float(accuracies[row, chosen]),
+            "best": names[best],
+            "best_accuracy": float(accuracies[row, best]),
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main()
