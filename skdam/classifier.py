@@ -638,14 +638,7 @@ class DenseAssociativeMemoryClassifier(
             temperature = self._auto_temperature(sizes, bias, weights)
         elif temperature == "auto":
             temperature = self.temperature_
-        # As published, where the start, the order or the epochs are the user's.
-        is_plain = self.memories_init is not None or not self.shuffle or incremental
-        noise, revival = self.cue_noise, self.revival
-        if noise == "auto":
-            noise = 0 if is_plain else CUE_NOISE
-        if revival == "auto":
-            revival = 0 if is_plain else REVIVAL
-        noise = float(noise * np.sqrt(sizes.variance.mean()))
+        noise, revival = self._additions(sizes, incremental)
         descent = self._descent(float(temperature), batch_size, noise)
 
         self.classes_ = placed(classes, home)
@@ -655,10 +648,8 @@ class DenseAssociativeMemoryClassifier(
             self.loss_curve_ = []
             self.validation_loss_curve_ = None if validation is None else []
             self.validation_scores_ = None if validation is None else []
-        is_rectified = isinstance(
-            get_energy(self.energy, self.power), RectifiedPolynomial
-        )
-        n_epochs = round(revival * self.max_iter) if is_rectified else 0
+        largest_overlap = descent.reach(float(sizes.reach.max()), X.shape[1])
+        largest_overlap += bias + 2 * len(classes)
         working_bytes = _working_bytes(state, batch_size)
         with ExitStack() as held:
             data = held.enter_context(work.hold(X, working_bytes))
@@ -673,14 +664,10 @@ class DenseAssociativeMemoryClassifier(
                 self._formulation,
                 descent,
                 epochs=range(self.n_iter_, self.n_iter_ + callbacks.n_epochs),
-                reach=descent.reach(sizes.reach.max(), X.shape[1])
-                + bias
-                + 2 * len(classes),
+                reach=largest_overlap,
                 precision=self.matmul_precision,
                 bias=bias,
-                revival=Revival(n_epochs, self.revival_std, self._seed())
-                if n_epochs
-                else None,
+                revival=revival,
                 rng=rng if self.shuffle else None,
             )
             callbacks.begin_fit(*given)
@@ -689,6 +676,26 @@ class DenseAssociativeMemoryClassifier(
             self._warn_if_collapsed(X, codes, sizes)
         callbacks.end_fit()
         return state
+
+    def _additions(
+        self, sizes: SampleSizes, incremental: bool
+    ) -> tuple[float, Revival | None]:
+        """Return what is added to the published rule: noise, and a revival.
+
+        Nothing is, by default, where the start, the order or the epochs are the user's.
+        """
+        is_plain = self.memories_init is not None or not self.shuffle or incremental
+        noise, revival = self.cue_noise, self.revival
+        if noise == "auto":
+            noise = 0 if is_plain else CUE_NOISE
+        if revival == "auto":
+            revival = 0 if is_plain else REVIVAL
+        noise = float(noise * np.sqrt(sizes.variance.mean()))
+        n_epochs = round(revival * self.max_iter)
+        energy = get_energy(self.energy, self.power)
+        if not n_epochs or not isinstance(energy, RectifiedPolynomial):
+            return noise, None
+        return noise, Revival(n_epochs, self.revival_std, self._seed())
 
     def _seed(self) -> int:
         """Return a seed that fit and partial_fit have in common."""
@@ -817,7 +824,7 @@ class DenseAssociativeMemoryClassifier(
             self.gradient_tolerance,
             self.cue_masking,
             noise,
-            self._seed(),
+            self._seed() if self.cue_masking or noise else 0,
         )
 
     def _bias(self, sizes: SampleSizes, onward: bool) -> float:
