@@ -36,11 +36,11 @@ from skdam.inspection import (
 # that begin around 0 soon either resemble a few images or fall silent, and the small
 # powers have fewer features. Started like this, a network wants a higher temperature
 # than the classifier's "auto". The few images and epochs of this example are not
-# enough for small errors. All is as in the paper: no memory is drawn anew, and no noise
-# added.
+# enough for small errors. All is as in the paper: there is no bias neuron, no memory is
+# drawn anew, and no noise added.
 
 common = {"init_mean": -0.3, "init_std": 0.3, "tol": None, "random_state": 0}
-common |= {"revival": 0, "cue_noise": 0}
+common |= {"bias": 0, "revival": 0, "cue_noise": 0}
 if os.environ.get("SKDAM_MNIST"):
     mnist = load_mnist()
     X_train, y_train = mnist.X_train[:5000], mnist.y_train[:5000]

@@ -53,6 +53,7 @@ for power, grid in grids.items():
         max_iter=60,
         init_mean=-0.3,
         init_std=0.3,
+        bias=0,
         revival=0,
         cue_noise=0,
         tol=None,

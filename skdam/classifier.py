@@ -46,6 +46,7 @@ from .devices import (
 from .energies import RectifiedPolynomial, get_energy
 from .formulations import EnergyDifference, Formulation, get_formulation
 from .kernels import kernel_for
+from .kernels.cues import sample_keys
 from .objectives import get_objective, log_softmax
 from .prediction import (
     SAMPLES_AT_ONCE,
@@ -75,7 +76,9 @@ __all__ = ["DenseAssociativeMemoryClassifier"]
 SMALL_STEP = 2**22
 """Multiplications in a step below which double precision costs nothing."""
 
-LEAST_BATCH = 32
+LEAST_BATCH = 50
+"""Samples in a minibatch by default, at least."""
+
 LEAST_SAMPLES = 100
 """Samples below which the temperature does not follow their number."""
 
@@ -162,7 +165,7 @@ class DenseAssociativeMemoryClassifier(
         Decay p of the velocity, in [0, 1).
 
     batch_size : int or "auto", default="auto"
-        Samples in a minibatch. "auto" is a thirtieth of the training set, at least 32
+        Samples in a minibatch. "auto" is a thirtieth of the training set, at least 50
         and at most 500.
 
     max_iter : int, default=60
@@ -243,10 +246,10 @@ class DenseAssociativeMemoryClassifier(
         State of one more visible neuron, the same for all samples, whose connections to
         the memories are their thresholds: without it, nothing depends on how far a
         sample is from the origin. "auto" is about as long as the samples are around
-        their mean (the root of the features' summed variances), or 0 where they have as
-        much in common, as images with a background do; with ``memories_init``, which
-        does not say where thresholds start, it is also 0. That is no such neuron, as in
-        the paper.
+        their mean (the root of the features' summed variances), and less where they
+        have much in common, as images with a background do; with ``memories_init``,
+        which does not say where thresholds start, it is 0. That is no such neuron, as
+        in the paper.
 
     cue_masking : float, default=0.0
         Share of the features that is hidden in training, at random and anew for each
@@ -254,10 +257,10 @@ class DenseAssociativeMemoryClassifier(
         shown. A hidden feature contributes nothing to the overlaps.
 
     cue_noise : "auto" or float, default="auto"
-        Standard deviation of the noise on the features in training, in units of their
-        own, which is the root of their mean variance. "auto" is 0.15, or 0 with
-        ``memories_init``, with ``shuffle=False`` and in ``partial_fit``, where the
-        published rule is followed on the samples as they come.
+        Standard deviation of the noise on the features in training, evenly distributed,
+        in units of their own, which is the root of their mean variance. "auto" is 0.15,
+        or 0 with ``memories_init``, with ``shuffle=False`` and in ``partial_fit``,
+        where the published rule is followed on the samples as they come.
 
     Attributes
     ----------
@@ -292,7 +295,8 @@ class DenseAssociativeMemoryClassifier(
         Number of epochs trained.
 
     loss_curve_ : list of float
-        Mean loss of each epoch, over its minibatches before their steps. The loss
+        Mean loss of each epoch, over its minibatches before their steps, with the noise
+        and masking of the training. The loss
         "power" is in units of ``4**error_exponent``, so that 1 is the largest error of
         one unit.
 
@@ -312,8 +316,8 @@ class DenseAssociativeMemoryClassifier(
     Notes
     -----
     Features should be on one scale, as ``StandardScaler`` or ``MinMaxScaler((-1, 1))``
-    leave them; which scale makes no difference. NaN is a neuron of unknown state, which
-    contributes nothing to the overlaps.
+    leave them; which scale makes hardly a difference. NaN is a neuron of unknown state,
+    which contributes nothing to the overlaps.
 
     References
     ----------
@@ -650,6 +654,7 @@ class DenseAssociativeMemoryClassifier(
             self.validation_scores_ = None if validation is None else []
         largest_overlap = descent.reach(float(sizes.reach.max()), X.shape[1])
         largest_overlap += bias + 2 * len(classes)
+        samples = sample_keys(X) if noise or self.cue_masking else None
         working_bytes = _working_bytes(state, batch_size)
         with ExitStack() as held:
             data = held.enter_context(work.hold(X, working_bytes))
@@ -668,12 +673,13 @@ class DenseAssociativeMemoryClassifier(
                 precision=self.matmul_precision,
                 bias=bias,
                 revival=revival,
+                samples=samples,
                 rng=rng if self.shuffle else None,
             )
             callbacks.begin_fit(*given)
             self._follow(epochs, state, descent, validation, callbacks, home)
         if not incremental and self.n_iter_:
-            self._warn_if_collapsed(X, codes, sizes)
+            self._warn_if_collapsed(X, codes, sizes, weights)
         callbacks.end_fit()
         return state
 
@@ -828,10 +834,15 @@ class DenseAssociativeMemoryClassifier(
         )
 
     def _bias(self, sizes: SampleSizes, onward: bool) -> float:
-        if self.bias != "auto":
-            return float(self.bias)
+        if onward and self.bias not in ("auto", self.bias_):
+            raise ValueError(
+                f"bias={self.bias}, but training is to go on with the bias of the "
+                f"previous call, {self.bias_}."
+            )
         if onward:
             return self.bias_
+        if self.bias != "auto":
+            return float(self.bias)
         if self.memories_init is not None:
             return 0.0
         return auto_bias(sizes)
@@ -840,7 +851,7 @@ class DenseAssociativeMemoryClassifier(
         return auto_temperature(
             get_energy(self.energy, self.power),
             self.n_memories_,
-            max(len(sizes.length), LEAST_SAMPLES),
+            max(_effective_number(len(sizes.length), weights), LEAST_SAMPLES),
             math.hypot(root_mean_square(sizes.length, weights), bias),
             float(np.average(sizes.reach, weights=weights)) + bias,
         )
@@ -914,10 +925,9 @@ class DenseAssociativeMemoryClassifier(
         n_features, n_biases, n_classes = shape
         if onward:
             if incremental and self._state is not None:
-                if self._state.memories.shape[1] == n_features + n_biases:
-                    parts = vars(deepcopy(self._state)).values()
-                    return State(*(place.put(part) for part in parts))
-            return State.at_rest(*deepcopy(self._network_at(place, n_biases)))
+                parts = vars(deepcopy(self._state)).values()
+                return State(*(place.put(part) for part in parts))
+            return State.at_rest(*deepcopy(self._network_at(place)))
         if self.memories_init is None:
             shape = self.n_memories_, sum(shape)
             memories = rng.normal(self.init_mean, self.init_std, shape).clip(-1, 1)
@@ -932,7 +942,9 @@ class DenseAssociativeMemoryClassifier(
             place.put(np.array(memories[:, n_visible:], dtype, order="C")),
         )
 
-    def _warn_if_collapsed(self, X, codes: np.ndarray, sizes: SampleSizes) -> None:
+    def _warn_if_collapsed(
+        self, X, codes: np.ndarray, sizes: SampleSizes, weights: np.ndarray | None
+    ) -> None:
         step = -(-len(codes) // SAMPLES_AT_ONCE)
         first_of_each_class = np.unique(codes, return_index=True)[1]
         rows = np.union1d(np.arange(0, len(codes), step), first_of_each_class)
@@ -941,12 +953,13 @@ class DenseAssociativeMemoryClassifier(
             scores, codes[rows], self._steepness(), to_numpy(self.classes_)
         )
         if trouble:
-            auto = self._auto_temperature(sizes, self.bias_)
+            auto = self._auto_temperature(sizes, self.bias_, weights)
             warnings.warn(
                 f"After {self.n_iter_} epochs {trouble}. Change temperature, now "
                 f"{self.temperature_:.4g} ('auto' would be {auto:.4g}; too low "
                 "saturates or silences the units, too high only silences them), begin "
-                "at a higher initial_temperature, or lower learning_rate_init.",
+                "at a higher initial_temperature, or lower learning_rate_init. Centre "
+                "features that are far from 0.",
                 ConvergenceWarning,
                 stacklevel=6,
             )
@@ -980,15 +993,13 @@ class DenseAssociativeMemoryClassifier(
             )
         return scores
 
-    def _network_at(
-        self, place: Place, with_bias: bool | None = None
-    ) -> tuple[Any, Any]:
+    def _network_at(self, place: Place) -> tuple[Any, Any]:
         """Return memories and recognition connections where they are needed.
 
-        The memories include the bias neuron, by default if there is one.
+        The memories include the bias neuron.
         """
         memories = place.put(self.memories_)
-        if self.bias_ if with_bias is None else with_bias:
+        if self.bias_:
             thresholds = place.put(self.bias_connections_)[:, None]
             memories = place.xp.concat([memories, thresholds], axis=1)
         return memories, place.put(self.recognition_connections_)
@@ -1094,6 +1105,13 @@ class DenseAssociativeMemoryClassifier(
         tags.input_tags.allow_nan = True
         tags.array_api_support = True
         return tags
+
+
+def _effective_number(n_samples: int, weights: np.ndarray | None) -> float:
+    """Return how many samples of equal weight the weighted ones are worth."""
+    if weights is None:
+        return n_samples
+    return weights.sum() ** 2 / (weights**2).sum()
 
 
 def _working_bytes(state: State, batch_size: int) -> int:

@@ -71,9 +71,11 @@ class PowerError:
         """Return the loss and gradient at ``scores`` for ``targets`` of +1 and -1."""
         xp = array_namespace(scores)
         margin = 2 * targets * scores
-        tail = xp.log1p(xp.exp(-xp.abs(margin)))
-        above = xp.clip(margin, min=0) + tail
-        below = xp.clip(-margin, min=0) + tail
+        size = xp.abs(margin)
+        tail = xp.log1p(xp.exp(-size))
+        # softplus(x) = max(x, 0) + tail
+        above = (size + margin) / 2 + tail
+        below = (size - margin) / 2 + tail
         log_error = -2 * self.exponent * above
         loss = xp.sum(xp.exp(log_error), axis=1)
         delta, log_scale = _scale_rows(

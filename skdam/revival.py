@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_numpy_array
+from sklearn.utils import gen_batches
 
 from .devices import Place, to_numpy
 from .formulations import Feedforward
@@ -41,11 +43,13 @@ class Revival:
     std: float
     seed: int
 
-    def apply(self, kernel: Kernel, state: Any, X: Any, epoch: int) -> int:
+    def apply(
+        self, kernel: Kernel, state: Any, X: Any, batch_size: int, epoch: int
+    ) -> int:
         """Draw the silent memories of ``state`` anew, at rest; return their number."""
         if epoch >= self.n_epochs:
             return 0
-        silent = silent_memories(kernel, state, X)
+        silent = silent_memories(kernel, state, X, batch_size)
         if not silent.any():
             return 0
         shape = int(silent.sum()), state.memories.shape[1] + state.connections.shape[1]
@@ -63,13 +67,15 @@ class Revival:
         return shape[0]
 
 
-def silent_memories(kernel: Kernel, state: Any, X: Any) -> np.ndarray:
+def silent_memories(kernel: Kernel, state: Any, X: Any, batch_size: int) -> np.ndarray:
     """Return which memories respond to none of some samples of X."""
     rows = np.arange(0, X.shape[0], -(-X.shape[0] // SAMPLES))
-    batch = kernel.batch(X, rows, state.memories.dtype)
-    overlaps, _ = kernel.forward(batch, state.memories, state.connections)
-    xp = Place.of_array(overlaps).xp
-    largest = to_numpy(xp.max(overlaps, axis=1))
+    largest = np.full(state.memories.shape[0], -np.inf)
+    for some in gen_batches(len(rows), batch_size):
+        batch = kernel.batch(X, rows[some], state.memories.dtype)
+        overlaps, _ = kernel.forward(batch, state.memories, state.connections)
+        found = Place.of_array(overlaps).xp.max(overlaps, axis=1)
+        largest = np.maximum(largest, to_numpy(found))
     if not isinstance(kernel.formulation, Feedforward):
         # As far as flipping a classification unit can lift an overlap.
         largest = largest + 2 / kernel.formulation.temperature
@@ -78,6 +84,9 @@ def silent_memories(kernel: Kernel, state: Any, X: Any) -> np.ndarray:
 
 def _replace(part: Any, which: np.ndarray, rows: Any) -> None:
     """Write rows in the place of some rows of an array that lives anywhere."""
+    if is_numpy_array(part):
+        part[which] = rows
+        return
     new = np.zeros(part.shape)
     new[which] = rows
     mask = which.reshape(-1, *[1] * (part.ndim - 1))

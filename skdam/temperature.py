@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 from scipy import sparse
 from scipy.special import gammaln
 from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 
-from .devices import Place, take, to_numpy
+from .devices import take, to_numpy
 from .energies import Energy, Polynomial, RectifiedPolynomial
-from .kernels.cues import cues, dense_rows
 
 __all__ = [
     "SampleSizes",
@@ -29,6 +28,12 @@ SPREAD = 3.5
 
 BEND = 0.7
 """Temperature of energies that are no power, in units of a sample's length."""
+
+EDGE = 0.1
+"""By how much the states of the bias neuron are rounded down, in powers of 2."""
+
+ELEMENTS_AT_ONCE = 2**20
+"""Elements of X that are looked at together."""
 
 COOPERATION = 0.45
 """Share of the memories that act together on a classification unit, for one sample.
@@ -60,10 +65,13 @@ class SampleSizes(NamedTuple):
     variance_along_mean: float
 
 
-def sample_sizes(
-    X: Any, weights: np.ndarray | None = None, batch_size: int = 1000
-) -> SampleSizes:
-    """Return the sizes of the samples of a dense or sparse X, ``batch_size`` at a time.
+def sample_sizes(X: Any, weights: np.ndarray | None = None) -> SampleSizes:
+    """Return the sizes of the samples of a dense or sparse X, some at a time.
+
+    Raises
+    ------
+    ValueError
+        If squares of the features are too large for double precision.
 
     Examples
     --------
@@ -78,35 +86,43 @@ def sample_sizes(
     reach, length = np.empty((2, X.shape[0]))
     shares = np.ones(X.shape[0]) if weights is None else weights
     shares = shares / shares.sum()
-    mean, square = np.zeros((2, X.shape[1]))
-    for rows in gen_batches(X.shape[0], batch_size):
-        samples = take(X, rows)
-        # What is not known adds nothing.
-        if sparse.issparse(X):
-            samples.data = np.nan_to_num(samples.data)
+    mean, variance = np.zeros((2, X.shape[1]))
+    along = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows, samples in _slices(X):
             reach[rows] = np.asarray(abs(samples).sum(axis=1)).ravel()
             length[rows] = row_norms(samples)
             mean += samples.T @ shares[rows]
-            square += samples.power(2).T @ shares[rows]
+        # Around the mean, to which small variations would be lost.
+        direction = mean / (np.linalg.norm(mean) or 1)
+        for rows, samples in _slices(X):
+            away = samples @ direction - mean @ direction
+            along += float(shares[rows] @ away**2)
+            if sparse.issparse(samples):
+                variance += samples.power(2).T @ shares[rows]
+            else:
+                variance += shares[rows] @ (samples - mean) ** 2
+        if sparse.issparse(X):
+            variance = np.maximum(variance - mean**2, 0)
+    if not np.isfinite(variance.sum() + (length**2).sum()):
+        raise ValueError(
+            "X holds numbers whose squares are too large for double precision; scale "
+            "the features first."
+        )
+    return SampleSizes(reach, length, mean, variance, along)
+
+
+def _slices(X: Any) -> Iterator[tuple[slice, Any]]:
+    """Yield rows of X, on the host, in double precision; unknown features are 0."""
+    for rows in gen_batches(X.shape[0], max(1, ELEMENTS_AT_ONCE // X.shape[1])):
+        samples = take(X, rows)
+        if sparse.issparse(X):
+            samples = samples.astype(np.float64, copy=True)
+            samples.data[np.isnan(samples.data)] = 0
         else:
-            xp = array_namespace(samples)
-            unknown = samples != samples
-            samples = xp.where(unknown, xp.zeros_like(samples), samples)
-            reach[rows] = to_numpy(xp.sum(xp.abs(samples), axis=1))
-            length[rows] = to_numpy(xp.linalg.vector_norm(samples, axis=1))
-            share = Place.of_array(samples).put(shares[rows])[:, None]
-            share = xp.astype(share, samples.dtype)
-            mean += to_numpy(xp.sum(share * samples, axis=0))
-            square += to_numpy(xp.sum(share * samples * samples, axis=0))
-    along = 0.0
-    direction = mean / (np.linalg.norm(mean) or 1)
-    for rows in gen_batches(X.shape[0], batch_size):
-        samples = cues(dense_rows(X, rows, None), temperature=1)
-        place = Place.of_array(samples)
-        away = place.xp.astype(place.put(direction), samples.dtype)
-        away = to_numpy(samples @ away) - mean @ direction
-        along += float(shares[rows] @ away**2)
-    return SampleSizes(reach, length, mean, np.maximum(square - mean**2, 0), along)
+            samples = to_numpy(samples).astype(np.float64)
+            samples[np.isnan(samples)] = 0
+        yield rows, samples
 
 
 def root_mean_square(values: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -118,10 +134,12 @@ def auto_bias(sizes: SampleSizes) -> float:
     """Return the state of the bias neuron that samples lack.
 
     Thresholds can be learned where what is the same in all samples is about as long as
-    what varies. Their mean is such a constant, as far as they vary in other directions
-    than its own: that share of its square is taken from their variance, and the
-    neuron's state is the root of what is left. It is rounded to a power of 2, so as to
-    be the same for all folds of a cross-validation and all parts of the data.
+    what varies. Their mean is such a constant too, as far as they vary in other
+    directions than its own. With V the variance of the samples, and C this share of
+    their mean's square, the state is ``V / (V + C)^(1/2)``: the standard deviation
+    where they are centred, and less the more they have in common. It is rounded to a
+    power of 2, so as to be the same for all folds of a cross-validation and all parts
+    of the data.
 
     Examples
     --------
@@ -129,14 +147,15 @@ def auto_bias(sizes: SampleSizes) -> float:
     >>> from skdam.temperature import auto_bias, sample_sizes
     >>> corners = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     >>> auto_bias(sample_sizes(corners)), auto_bias(sample_sizes(corners + 5))
-    (1.0, 0.0)
+    (1.0, 0.5)
     """
     total = float(sizes.variance.sum())
     if not total:
         return 0.0
     share = 1 - sizes.variance_along_mean / total
-    lacking = total - share * float((sizes.mean**2).sum())
-    return 2.0 ** round(math.log2(lacking) / 2) if lacking > 0 else 0.0
+    common = share * float((sizes.mean**2).sum())
+    # Shifted, so that standardised features are not at the edge between two powers.
+    return 2.0 ** round(math.log2(total**2 / (total + common)) / 2 - EDGE)
 
 
 def auto_temperature(

@@ -21,7 +21,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from .formulations import Formulation
-from .kernels import Disturbance, Kernel, Step, kernel_for, sample_keys
+from .kernels import Disturbance, Kernel, Step, kernel_for
 from .kernels.signal import Tally, widest_float
 from .objectives import Objective
 from .revival import Revival
@@ -45,8 +45,8 @@ class State:
 
     Attributes
     ----------
-    memories : array of shape (n_memories, n_features)
-        xi_i, the bias neuron included.
+    memories : array of shape (n_memories, n_neurons)
+        xi_i, of the features and of the bias neuron, if there is one.
     connections : array of shape (n_memories, n_classes)
         Recognition connections xi_alpha.
     velocity, connection_velocity : arrays of the same shapes
@@ -264,6 +264,7 @@ def train(
     precision: str = "full",
     bias: float = 0.0,
     revival: Revival | None = None,
+    samples: np.ndarray | None = None,
     rng: np.random.RandomState | None,
 ) -> Iterator[tuple[Kernel, Epoch]]:
     """Train epoch by epoch, moving the memories.
@@ -293,6 +294,8 @@ def train(
         State of the bias neuron; 0: there is none.
     revival : Revival, optional
         Draws silent memories anew.
+    samples : array of uint32 of shape (n_samples,), optional
+        What tells the samples apart; without it they are not disturbed.
     rng : RandomState or None
         Shuffles the samples in every epoch; None: consecutive rows.
 
@@ -306,7 +309,6 @@ def train(
     n_samples = X.shape[0]
     batch_size = min(descent.batch_size, n_samples)
     formulation = formulate(descent.ramp.at(epochs.start))
-    samples = sample_keys(X) if descent.masked or descent.noise else None
     with kernel_for(
         state.memories,
         state.connections,
@@ -338,7 +340,7 @@ def train(
 
             kernel.run(steps)
             if revival is not None:
-                revival.apply(kernel, state, X, number)
+                revival.apply(kernel, state, X, batch_size, number)
             yield kernel, Epoch.of(tally, n_samples)
 
 

@@ -38,7 +38,7 @@ def small(**parameters):
         {"loss": "log_loss"},
         {"energy": "polynomial", "power": 3},
         {"energy": "log_cosh"},
-        {"energy": "softplus", "loss": "log_loss", "max_iter": 30},
+        {"energy": "softplus", "loss": "log_loss", "max_iter": 40},
         {"energy": "exponential", "loss": "log_loss"},
         {"dtype": "float32"},
         {"momentum": 0, "learning_rate": "constant", "learning_rate_init": 0.01},
@@ -64,7 +64,14 @@ def test_learns_digits(formulation, parameters, digits):
 
 def test_learns_prototypes(digits):
     X_train, X_test, y_train, y_test = digits
-    clf = small(power=20, n_memories=200, max_iter=60)
+    clf = small(
+        power=20,
+        n_memories=200,
+        max_iter=60,
+        bias=0,
+        error_exponent=10,
+        learning_rate_init=0.02,
+    )
     assert clf.fit(X_train, y_train).score(X_test, y_test) > 0.93
     # In the exact form every class adds its connection to the overlap: with few
     # visible neurons, high powers stand few classes.

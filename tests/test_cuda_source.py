@@ -24,6 +24,7 @@ from skdam.energies import (
 )
 from skdam.formulations import get_formulation
 from skdam.kernels import cuda
+from skdam.kernels.cues import sample_keys
 from skdam.kernels.reference import ReferenceKernel
 from skdam.objectives import LogLoss, PowerError
 from skdam.revival import Revival
@@ -95,6 +96,7 @@ def four_epochs(formulation, energy, objective, monkeypatch, device=None, **chan
         memories = np.column_stack([memories, np.linspace(-1, 1, len(memories))])
     if setting["holes"]:
         X[::3, ::2] = np.nan
+    keys = sample_keys(X)
     if not setting["weighted"]:
         weights = None
 
@@ -136,6 +138,7 @@ def four_epochs(formulation, energy, objective, monkeypatch, device=None, **chan
         epochs=range(4),
         reach=25.0,
         bias=setting["bias"],
+        samples=keys if setting["disturbed"] else None,
         rng=np.random.RandomState(0) if setting["shuffle"] else None,
     )
     reports = np.array([(epoch.loss, epoch.accuracy) for _, epoch in epochs])
@@ -245,7 +248,7 @@ def test_silent_memories_are_drawn_anew(device):
     state = State(*(device.put(part) for part in vars(state).values()))
     held = state.memories
     X = device.put(np.array([[1.0, 0.5], [0.5, 1.0]]))
-    assert Revival(1, 0.3, seed=0).apply(kernel, state, X, epoch=0) == 2
+    assert Revival(1, 0.3, seed=0).apply(kernel, state, X, 1, epoch=0) == 2
     # In place, because a recorded graph holds the address.
     assert state.memories is held
     changed = (device.get(state.memories) != start[0]).all(axis=1)

@@ -15,7 +15,7 @@ from skdam.energies import (
     Softplus,
 )
 from skdam.formulations import EnergyDifference, Feedforward
-from skdam.kernels import tiles
+from skdam.kernels import minibatch, tiles
 from skdam.kernels.base import Step
 from skdam.kernels.minibatch import Minibatch
 from skdam.kernels.numpy import NumpyKernel
@@ -133,7 +133,8 @@ def test_blocks_and_threads_change_only_rounding(kind, power, monkeypatch):
 
 
 @pytest.mark.parametrize("n_constant", [0, 1, 4, 10])
-def test_neurons_that_do_not_vary(n_constant):
+def test_neurons_that_do_not_vary(n_constant, monkeypatch):
+    monkeypatch.setattr(minibatch, "WORTH_A_LOOK", 0)
     rng = np.random.default_rng(4)
     X, memories = rng.uniform(-1, 1, (20, 10)), rng.uniform(-1, 1, (7, 10))
     X[:, rng.permutation(10)[:n_constant]] = rng.uniform(-1, 1, n_constant)

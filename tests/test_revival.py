@@ -31,18 +31,18 @@ def network(formulation="feedforward"):
 
 
 def test_what_is_silent():
-    assert_array_equal(silent_memories(*network()[::2], network()[1]), [1, 0, 1])
+    assert_array_equal(silent_memories(*network()[::2], network()[1], 2), [1, 0, 1])
     # Flipping a classification unit adds at most 2 to an overlap, whose units at -1
     # add 1 here: -1.5 + 1 + 2 > 0.
     kernel, X, state = network("energy")
-    assert_array_equal(silent_memories(kernel, state, X), [0, 0, 0])
-    assert_array_equal(silent_memories(kernel, state, 5 * X), [1, 0, 0])
+    assert_array_equal(silent_memories(kernel, state, X, 1), [0, 0, 0])
+    assert_array_equal(silent_memories(kernel, state, 5 * X, 9), [1, 0, 0])
 
 
 def test_the_silent_are_drawn_anew_and_at_rest():
     kernel, X, state = network()
     before = network()[2]
-    assert Revival(2, 0.3, seed=0).apply(kernel, state, X, epoch=1) == 2
+    assert Revival(2, 0.3, seed=0).apply(kernel, state, X, 2, epoch=1) == 2
     assert_array_equal(state.memories[1], before.memories[1])
     assert_array_equal(state.velocity[1], before.velocity[1])
     for row in (0, 2):
@@ -52,9 +52,9 @@ def test_the_silent_are_drawn_anew_and_at_rest():
         assert not state.connection_velocity[row].any()
         assert np.isneginf(state.log_scale[row])
     again = network()[2]
-    assert Revival(2, 0.3, seed=0).apply(kernel, again, X, epoch=1) == 2
+    assert Revival(2, 0.3, seed=0).apply(kernel, again, X, 2, epoch=1) == 2
     assert_array_equal(again.memories, state.memories)
-    assert Revival(2, 0.3, seed=0).apply(kernel, again, X, epoch=2) == 0
+    assert Revival(2, 0.3, seed=0).apply(kernel, again, X, 2, epoch=2) == 0
 
 
 def test_fewer_memories_are_silent(digits):

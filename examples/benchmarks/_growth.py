@@ -36,8 +36,12 @@ def made_up(n_samples: int, n_features: int) -> tuple[np.ndarray, np.ndarray]:
 def skdam_parameters(n_memories: int, batch_size: int, **others) -> dict:
     return {
         "n_memories": n_memories,
+        "power": 3,
         "batch_size": batch_size,
         "max_iter": 2,
+        "bias": 0,
+        "revival": 0,
+        "cue_noise": 0,
         "tol": None,
         "gradient_tolerance": 0,
         "dtype": "float32",

@@ -132,6 +132,8 @@ def describe(device: str) -> dict | str:
 def classifier(args, **parameters) -> DenseAssociativeMemoryClassifier:
     common = {"batch_size": args.batch_size, "dtype": "float32", "tol": None}
     common |= {"device": args.device, "random_state": 0}
+    # The published rule, in which all epochs are alike.
+    common |= {"power": 3, "bias": 0, "revival": 0, "cue_noise": 0}
     return DenseAssociativeMemoryClassifier(**common | parameters)
 
 

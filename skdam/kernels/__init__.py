@@ -16,12 +16,12 @@ from ..devices import Place
 from ..formulations import Formulation
 from .base import Kernel, Step
 from .cuda import CudaKernel, has_kernel
-from .cues import Disturbance, sample_keys
+from .cues import Disturbance
 from .numpy import NumpyKernel
 from .reference import ReferenceKernel
 from .threads import thread_team
 
-__all__ = ["Disturbance", "Kernel", "Step", "kernel_for", "sample_keys"]
+__all__ = ["Disturbance", "Kernel", "Step", "kernel_for"]
 
 
 @contextmanager
@@ -38,8 +38,8 @@ def kernel_for(
 
     Parameters
     ----------
-    memories : array of shape (n_memories, n_features)
-        Memories of the network, the bias neuron included.
+    memories : array of shape (n_memories, n_neurons)
+        Memories of the network, with their elements at the bias neuron if there is one.
     connections : array of shape (n_memories, n_classes)
         Recognition connections.
     formulation : Formulation

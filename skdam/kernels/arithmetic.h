@@ -37,7 +37,7 @@ FUNCTION unsigned bits_of(unsigned sample, unsigned feature, unsigned key) {
 
 /* Evenly distributed between -largest and largest. */
 FUNCTION real noise(unsigned bits, real largest) {
-    return (real)hashed(bits) * (2 * largest / (real)4294967296.0) - largest;
+    return (real)bits * (2 * largest / (real)4294967296.0) - largest;
 }
 
 #define NONE ((real)LOWEST)

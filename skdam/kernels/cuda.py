@@ -164,6 +164,7 @@ class CudaKernel(Kernel):
         self._options: tuple[str, ...] = ()
         self._graph = None
         self._epochs_as_now = 0
+        self._known_samples = None
         self._multiply = cupy.cuda.cublas.gemmEx
         self._take_settings()
 
@@ -346,7 +347,9 @@ class CudaKernel(Kernel):
         if disturbance:
             bits = np.array([disturbance.key, disturbance.limit], np.uint32)
             _send(bits, self._key_and_limit)
-            _send(disturbance.samples, self._samples(len(disturbance.samples)))
+            if self._known_samples is not disturbance.samples:
+                self._known_samples = disturbance.samples
+                _send(disturbance.samples, self._samples(len(disturbance.samples)))
         settings = [
             1 / self.formulation.temperature,
             getattr(step.objective, "exponent", 1) if step else 1,

@@ -7,8 +7,8 @@ thresholds.
 
 In training they may be disturbed: some features hidden, and noise added to the others.
 Both follow from a hash of the epoch, the sample and the feature, so that they depend
-neither on the order of the samples nor on the device, and a sample of weight 2 is as
-good as two of them. The same hash in C is in ``arithmetic.h``.
+neither on the order of the samples nor on the device, and equal samples are disturbed
+alike. The same hash in C is in ``arithmetic.h``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from ..devices import take, to_numpy
 __all__ = ["Disturbance", "cues", "dense_rows", "sample_keys"]
 
 Array = Any
+
+ELEMENTS_AT_ONCE = 2**20
+"""Elements of X that are hashed together."""
 
 STRIDE = 0x9E3779B9
 """The golden ratio's, which spreads consecutive numbers over all 32 bits."""
@@ -93,9 +96,10 @@ class Disturbance:
         bits = hashed(keys[:, None] + columns)
         factors = noise = None
         if self.masked:
-            factors = np.multiply(bits >= self.limit, self.factor, dtype=dtype)
+            shown = hashed(bits) >= self.limit
+            factors = np.multiply(shown, self.factor, dtype=dtype)
         if self.noise:
-            noise = hashed(bits).astype(dtype)
+            noise = bits.astype(dtype)
             noise *= 2 * self.reach / 2**32
             noise -= self.reach
         return noise, factors
@@ -111,7 +115,7 @@ def hashed(numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def sample_keys(X: Any, batch_size: int = 1000) -> np.ndarray:
+def sample_keys(X: Any) -> np.ndarray:
     """Return 32 bits for each sample that follow from its features, on the host.
 
     Examples
@@ -124,18 +128,28 @@ def sample_keys(X: Any, batch_size: int = 1000) -> np.ndarray:
     """
     factors = hashed(np.arange(1, X.shape[1] + 1, dtype=np.uint32)) | np.uint32(1)
     keys = np.empty(X.shape[0], np.uint32)
-    for rows in gen_batches(X.shape[0], batch_size):
-        # Adding 0 makes -0 the same as 0.
-        samples = to_numpy(dense_rows(X, rows, None)).astype(np.float32) + 0
-        np.nan_to_num(samples, copy=False)
-        bits = hashed(samples.view(np.uint32))
-        keys[rows] = (bits * factors).sum(axis=1, dtype=np.uint32)
+    if sparse.issparse(X):
+        # The hash of 0 is 0: what is not stored adds nothing.
+        terms = _hashed_floats(X.data) * factors[X.indices]
+        sums = np.append(np.uint32(0), np.cumsum(terms, dtype=np.uint32))
+        return sums[X.indptr[1:]] - sums[X.indptr[:-1]]
+    for rows in gen_batches(X.shape[0], max(1, ELEMENTS_AT_ONCE // X.shape[1])):
+        terms = _hashed_floats(to_numpy(take(X, rows))) * factors
+        keys[rows] = terms.sum(axis=1, dtype=np.uint32)
     return keys
 
 
+def _hashed_floats(numbers: np.ndarray) -> np.ndarray:
+    """Return the hash of numbers in single precision; NaN is as good as 0."""
+    with np.errstate(over="ignore"):
+        # Adding 0 makes -0 the same as 0.
+        numbers = numbers.astype(np.float32) + np.float32(0)
+    numbers[np.isnan(numbers)] = 0
+    return hashed(numbers.view(np.uint32))
+
+
 def dense_rows(X: Any, rows: slice | np.ndarray, dtype: Any) -> Array:
-    """Return a dense copy of rows of X; of its own type, if none is given."""
-    dtype = X.dtype if dtype is None else dtype
+    """Return a dense copy of rows of X."""
     if sparse.issparse(X):
         return X[rows].toarray().astype(dtype, copy=False)
     if not is_numpy_array(X):

@@ -43,7 +43,7 @@ extern "C" __global__ void gather(const real *X, const int *rows, const real *se
         if (keys) {
             unsigned bits = bits_of(keys[numbers[sample]], neuron, key_and_limit[0]);
             state += noise(bits, settings[LARGEST_NOISE]);
-            state *= bits >= key_and_limit[1] ? settings[FACTOR_OF_SHOWN] : (real)0;
+            state *= hashed(bits) >= key_and_limit[1] ? settings[FACTOR_OF_SHOWN] : (real)0;
         }
         /* NaN: not known. */
         if (state != state) state = 0;

@@ -8,6 +8,9 @@ import numpy as np
 
 from .tiles import scratch
 
+WORTH_A_LOOK = 2**14
+"""Elements of a minibatch below which no neuron is left out."""
+
 MAX_VARYING_SHARE = 0.9
 """Share of varying neurons up to which leaving out the others pays for the copies."""
 
@@ -43,9 +46,13 @@ class Minibatch:
         --------
         >>> import numpy as np
         >>> from skdam.kernels.minibatch import Minibatch
-        >>> Minibatch.of(np.array([[-1.0, 2.0], [-1.0, 3.0]])).samples.tolist()
-        [[2.0], [3.0]]
+        >>> X = np.ones((1000, 20))
+        >>> X[:, 3] = np.arange(1000)
+        >>> Minibatch.of(X).samples.shape
+        (1000, 1)
         """
+        if X.size < WORTH_A_LOOK:
+            return cls(X)
         is_constant = (X == X[0]).all(axis=0)
         if is_constant.sum() < (1 - MAX_VARYING_SHARE) * X.shape[1]:
             return cls(X)
