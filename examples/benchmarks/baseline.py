@@ -25,7 +25,9 @@ regularisation
 leave-one-out
     The accuracy of skdam with each set of parameters in ``CANDIDATES``. For each table,
     the candidate that is best on average over the others is chosen, and scored on it:
-    a rule for the defaults should hold on tables that had no part in finding it.
+    a rule for the defaults should hold on tables that had no part in finding it. Where
+    the temperature is a multiple of that of "auto", a first fit of one epoch finds that
+    out, and is part of the seconds.
 missing
     A share of the values is erased completely at random, from training and test data
     alike: skdam takes NaN as a neuron of unknown state, and is compared with itself and
@@ -35,8 +37,7 @@ The methods take turns in one process, split by split. SVC has no log-loss, sinc
 default it gives no probabilities. The standard deviation of an accuracy is that of the
 repeats, each a mean over its folds.
 
-``--resume`` keeps each finished result whose method has the same parameters as before;
-``--methods`` names those to run, the others' results being kept as well.
+``--resume`` keeps each finished result whose method has the same parameters as before.
 """
 
 from __future__ import annotations
@@ -123,7 +124,6 @@ def arguments() -> argparse.Namespace:
     add("--repeats", type=int, help="of the cross-validation; default 2")
     add("--quick", action="store_true", help="small data, in seconds, to a new folder")
     add("--parts", default=",".join(PARTS), help="default: all")
-    add("--methods", help="to run; default: all")
     add("--resume", action="store_true", help="keep results of unchanged methods")
     add("--output", type=Path, metavar="DIR", help="default: results, beside this")
     add("--docs", type=Path, metavar="DIR", help="default: docs, or DIR with --output")
@@ -191,9 +191,6 @@ def run(
     """Compare methods on data, as a part of the report; return the part."""
     settings = settings or {"folds": args.folds}
     part = begin(report, name, methods, args.resume, **settings)
-    if args.methods:
-        wanted = args.methods.split(",")
-        methods = {name: methods[name] for name in wanted if name in methods}
     compare(report, part, data, methods, n_repeats or args.repeats)
     return part
 
