@@ -1,0 +1,107 @@
+"""What the start of the memories does to the feature-to-prototype transition on MNIST.
+
+    python examples/benchmarks/transition.py --mnist FOLDER
+
+``paper.py`` finds parameters by their validation error alone. The networks that it
+finds at n = 2 have fewer decisive memories for an image than the paper's. This script
+trains networks of 500 memories from a start of mean 0 and from the paper's, of mean
+-0.3, at several temperatures, and counts recognition units and decisive memories, whose
+definitions are the paper's. It writes ``results/transition.json``, which becomes a
+section of ``docs/reproduction.md``. ``--quick`` tries everything on digits in seconds,
+and writes to a new folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import warnings
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from _measure import Report, digits
+from _page import write_page
+from sklearn.exceptions import ConvergenceWarning
+
+from skdam import DenseAssociativeMemoryClassifier
+from skdam.datasets import MNIST, load_mnist
+from skdam.inspection import contributions, recognition_units
+
+COMMON = {
+    "n_memories": 500,
+    "error_exponent": 3,
+    "batch_size": 500,
+    "init_std": 0.3,
+    "bias": 0,
+    "revival": 0,
+    "cue_noise": 0,
+    "tol": None,
+    "dtype": "float32",
+    "random_state": 0,
+}
+
+ZERO = {"init_mean": 0.0, "momentum": 0.9}
+PAPERS = {"init_mean": -0.3, "momentum": 0.6, "learning_rate_init": 0.02}
+
+NETWORKS = [
+    {**ZERO, "power": 2, "temperature": 15, "learning_rate_init": 0.005},
+    {**PAPERS, "power": 2, "temperature": 120},
+    {**PAPERS, "power": 2, "temperature": 200},
+    {**PAPERS, "power": 2, "temperature": 200, "max_iter": 160},
+    {**PAPERS, "power": 2, "temperature": 400},
+    {**ZERO, "power": 30, "temperature": 363, "learning_rate_init": 0.01},
+    {**PAPERS, "power": 30, "temperature": 560, "momentum": 0.9},
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Study the paper's transition.")
+    add = parser.add_argument
+    add("--mnist", metavar="FOLDER", help="IDX files; default: SKDAM_MNIST or OpenML")
+    add("--quick", action="store_true", help="digits, in seconds, to a new folder")
+    args = parser.parse_args()
+    beside = Path(__file__).resolve().parent
+    output, docs = beside / "results", beside.parents[1] / "docs"
+    if args.quick:
+        output = docs = Path(tempfile.mkdtemp())
+    # Some are not meant to learn.
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    data = digits() if args.quick else load_mnist(args.mnist)
+    report = Report(output / "transition.json", "digits" if args.quick else "mnist")
+    part = report.part("networks", common=COMMON)
+    part["networks"] = []
+    for parameters in NETWORKS:
+        parameters = {"max_iter": 40} | parameters
+        if args.quick:
+            parameters |= {"max_iter": 2, "n_memories": 40}
+        part["networks"].append(parameters | counted(COMMON | parameters, data))
+        print(part["networks"][-1], flush=True)
+        report.save()
+    write_page(docs / "reproduction.md", output)
+    print(f"Results are in {output}, the page in {docs}.")
+
+
+def counted(parameters: dict, data: MNIST) -> dict:
+    """Train a network; return its error and the paper's two counts."""
+    start = perf_counter()
+    clf = DenseAssociativeMemoryClassifier(**parameters)
+    clf.fit(data.X_train, data.y_train)
+    seconds = perf_counter() - start
+    units = recognition_units(clf)
+    shares = contributions(clf, data.X_test[:2000])
+    decisive = (shares > 0.9).sum(axis=1)
+    return {
+        "error": 1 - clf.score(data.X_test, data.y_test),
+        "units_median": float(np.median(units)),
+        "one_unit": float(np.mean(units == 1)),
+        "decisive_median": float(np.median(decisive)),
+        "one_decisive": float(np.mean(decisive == 1)),
+        "many_decisive": float(np.mean(decisive > 10)),
+        "silent": float((shares <= 0).all(axis=0).mean()),
+        "seconds": seconds,
+    }
+
+
+if __name__ == "__main__":
+    main()
