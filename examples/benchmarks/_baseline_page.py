@@ -14,10 +14,29 @@ from matplotlib.figure import Figure
 HEADER = """\
 # As a baseline
 
-skdam's classifier beside scikit-learn's, all with default parameters. This page and its
-figure are written by `python examples/benchmarks/baseline.py`, which also says what is
-measured and how; every number is in `examples/benchmarks/results/baseline.json`.
-Accuracies are in percent, with the standard deviation over the repeats.
+`DenseAssociativeMemoryClassifier()` is meant to be put beside other classifiers as it
+is. What it needs is features on one scale, as `StandardScaler` makes them:
+
+    make_pipeline(StandardScaler(), DenseAssociativeMemoryClassifier())
+
+**How to quote it.** Name the version, the scaling, and that nothing else was set; give
+mean and standard deviation over several values of `random_state`. It is trained from
+random memories, and one seed is one sample.
+
+**When not to use it.** Trees are better where features mean different things and have
+thresholds of their own, as in the tables `glass` and `phoneme` below, and they take
+categories. Where a linear model is as good, it is a hundred times faster. Images need
+convolutions, and text its own models.
+
+What the defaults follow from: the temperature from power, number of memories, and
+number and size of the samples; the bias neuron from how far the samples are from their
+mean, and that from the origin; memories and minibatches from the number of samples. The
+rules are in `skdam.temperature` and in the docstring of the classifier.
+
+This page and its figure are written by `python examples/benchmarks/baseline.py`, which
+also says what is measured and how; every number is in
+`examples/benchmarks/results/baseline.json`. Accuracies are in percent, with the
+standard deviation over the repeats.
 """
 
 REGULARISATION = """\
