@@ -403,3 +403,30 @@ def test_one_feature_that_drowns_the_others_is_named():
         warnings.simplefilter("error")
         for scaled in (StandardScaler().fit_transform(X), X[:, [12]]):
             small(max_iter=60).fit(scaled, y)
+
+
+@pytest.mark.parametrize(
+    "n_samples, n_features, n_classes",
+    [
+        (20, 2, 2),
+        (20, 10_000, 2),
+        (100, 1, 2),
+        (300, 1, 3),
+        (1000, 300, 30),
+        (3000, 20, 100),
+        pytest.param(60_000, 10, 5, marks=pytest.mark.slow),
+    ],
+)
+def test_no_warning_whatever_the_shape(n_samples, n_features, n_classes):
+    rng = np.random.default_rng(0)
+    centres = 4 * rng.normal(size=(n_classes, n_features))
+    if n_features == 1:
+        centres = 8.0 * np.arange(n_classes)[:, None]
+    y = np.arange(2 * n_samples) % n_classes
+    X = centres[y] + rng.normal(size=(2 * n_samples, n_features))
+    X = StandardScaler().fit_transform(X)
+    clf = DenseAssociativeMemoryClassifier(random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.fit(X[:n_samples], y[:n_samples])
+    assert clf.score(X[n_samples:], y[n_samples:]) > 0.9
