@@ -126,7 +126,15 @@ def _slices(X: Any) -> Iterator[tuple[slice, Any]]:
 
 
 def root_mean_square(values: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Return the root of the weighted mean of the squares."""
+    """Return the root of the weighted mean of the squares.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.temperature import root_mean_square
+    >>> root_mean_square(np.array([1.0, 7.0]), weights=np.array([1, 0]))
+    1.0
+    """
     return float(np.sqrt(np.average(values**2, weights=weights)))
 
 

@@ -149,7 +149,16 @@ def _hashed_floats(numbers: np.ndarray) -> np.ndarray:
 
 
 def dense_rows(X: Any, rows: slice | np.ndarray, dtype: Any) -> Array:
-    """Return a dense copy of rows of X."""
+    """Return a dense copy of rows of X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy import sparse
+    >>> from skdam.kernels.cues import dense_rows
+    >>> dense_rows(sparse.eye_array(3, format="csr"), slice(1, 3), np.float64).tolist()
+    [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
     if sparse.issparse(X):
         return X[rows].toarray().astype(dtype, copy=False)
     if not is_numpy_array(X):
