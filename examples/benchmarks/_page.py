@@ -198,8 +198,8 @@ hardly any after 160 epochs. The single decisive memory at n = 30 comes out from
 start. So the long tail at n = 2 is not reproduced; whether it outlasts the paper's own
 schedule, 3000 epochs of 2000 memories, takes `paper.py --full` on a GPU to tell.
 
-Networks of 500 memories, from `python examples/benchmarks/transition.py`; numbers are in
-`examples/benchmarks/results/transition.json`, counts over 2000 test images.
+Networks of 500 memories, from `python examples/benchmarks/transition.py`; numbers are
+in `examples/benchmarks/results/transition.json`, counts over 2000 test images.
 """
 
 
