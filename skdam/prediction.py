@@ -10,7 +10,7 @@ import numpy as np
 from .devices import Place, take, to_numpy
 from .formulations import EnergyDifference
 from .kernels import Kernel
-from .kernels.cues import cues, dense_rows
+from .kernels.cues import cues_at
 from .kernels.signal import widest_float
 from .objectives import Objective
 from .training import minibatches
@@ -77,7 +77,7 @@ def energies(
     offset = network.offset(connections)
     parts = []
     for rows in minibatches(X.shape[0], SAMPLES_AT_ONCE, None):
-        batch = cues(dense_rows(X, rows, wide), network.temperature, bias)
+        batch = cues_at(X, rows, wide, network.temperature, bias)
         x = batch @ memories.T + offset
         parts.append(network.energies(x, connections, take(states, rows)))
     return xp.concat(parts)

@@ -114,7 +114,8 @@ def sample_sizes(X: Any, weights: np.ndarray | None = None) -> SampleSizes:
 
 def _slices(X: Any) -> Iterator[tuple[slice, Any]]:
     """Yield rows of X, on the host, in double precision; unknown features are 0."""
-    for rows in gen_batches(X.shape[0], max(1, ELEMENTS_AT_ONCE // X.shape[1])):
+    stored = X.nnz // X.shape[0] if sparse.issparse(X) else X.shape[1]
+    for rows in gen_batches(X.shape[0], max(1, ELEMENTS_AT_ONCE // max(1, stored))):
         samples = take(X, rows)
         if sparse.issparse(X):
             samples = samples.astype(np.float64, copy=True)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,17 @@ def digits() -> MNIST:
     X = X.astype(np.float32) / 8 - 1
     X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
     return MNIST(X_train, y_train, X_test, y_test)
+
+
+def folders(
+    quick: bool, output: Path | None = None, docs: Path | None = None
+) -> tuple[Path, Path]:
+    """Return where results and pages go: one new folder, if it is to be quick."""
+    if quick:
+        new = Path(tempfile.mkdtemp())
+        return new, new
+    beside = Path(__file__).resolve().parent
+    return output or beside / "results", docs or output or beside.parents[1] / "docs"
 
 
 class EpochClock:

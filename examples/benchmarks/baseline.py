@@ -44,7 +44,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -62,7 +61,7 @@ from _compared import (
     read_table,
     values,
 )
-from _measure import Report, digits
+from _measure import Report, digits, folders
 from scipy.stats import friedmanchisquare, studentized_range
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -135,13 +134,7 @@ def arguments() -> argparse.Namespace:
     args.mnist = args.mnist or os.environ.get("SKDAM_MNIST")
     args.repeats = args.repeats or (1 if args.quick else 2)
     args.folds = 3 if args.quick else 5
-    beside = Path(__file__).resolve().parent
-    if args.docs is None:
-        args.docs = args.output or beside.parents[1] / "docs"
-    if args.output is None:
-        args.output = beside / "results"
-    if args.quick:
-        args.output = args.docs = Path(tempfile.mkdtemp())
+    args.output, args.docs = folders(args.quick, args.output, args.docs)
     return args
 
 

@@ -24,14 +24,13 @@ only what is new. To begin anew, delete that folder.
 from __future__ import annotations
 
 import argparse
-import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from _kept import Kept
-from _measure import Report, digits
+from _measure import Report, digits, folders
 from _page import draw_curves, draw_network, write_page
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ParameterGrid, RandomizedSearchCV
@@ -108,13 +107,7 @@ def arguments() -> argparse.Namespace:
             setattr(args, name, default)
     if args.temperatures is not None:
         args.temperatures = [float(share) for share in args.temperatures.split(",")]
-    beside = Path(__file__).resolve().parent
-    if args.docs is None:
-        args.docs = args.output or beside.parents[1] / "docs"
-    if args.output is None:
-        args.output = beside / "results"
-    if args.quick:
-        args.output = args.docs = Path(tempfile.mkdtemp())
+    args.output, args.docs = folders(args.quick, args.output, args.docs)
     return args
 
 

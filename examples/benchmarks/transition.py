@@ -14,13 +14,11 @@ and writes to a new folder.
 from __future__ import annotations
 
 import argparse
-import tempfile
 import warnings
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from _measure import Report, digits
+from _measure import Report, digits, folders
 from _page import write_page
 from sklearn.exceptions import ConvergenceWarning
 
@@ -61,10 +59,7 @@ def main() -> None:
     add("--mnist", metavar="FOLDER", help="IDX files; default: SKDAM_MNIST or OpenML")
     add("--quick", action="store_true", help="digits, in seconds, to a new folder")
     args = parser.parse_args()
-    beside = Path(__file__).resolve().parent
-    output, docs = beside / "results", beside.parents[1] / "docs"
-    if args.quick:
-        output = docs = Path(tempfile.mkdtemp())
+    output, docs = folders(args.quick)
     # Some are not meant to learn.
     warnings.simplefilter("ignore", ConvergenceWarning)
     data = digits() if args.quick else load_mnist(args.mnist)

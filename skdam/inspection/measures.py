@@ -16,7 +16,7 @@ from ..checks import check_samples
 from ..classifier import DenseAssociativeMemoryClassifier
 from ..devices import take, to_numpy
 from ..energies import Energy, Exponential, Polynomial, RectifiedPolynomial, get_energy
-from ..kernels.cues import cues, dense_rows
+from ..kernels.cues import cues_at
 from ..prediction import SAMPLES_AT_ONCE
 
 __all__ = [
@@ -202,8 +202,8 @@ def _contributions_by_batch(clf: BaseEstimator, X: Any) -> Iterator[np.ndarray]:
     states = 2.0 * (predicted[:, None] == classes) - 1
     X = check_samples(clf, X)
     for rows in gen_batches(X.shape[0], SAMPLES_AT_ONCE):
-        samples = dense_rows(to_numpy(take(X, rows)), slice(None), float)
-        v = cues(samples, clf.temperature_, clf.bias_)
+        samples = to_numpy(take(X, rows))
+        v = cues_at(samples, slice(None), float, clf.temperature_, clf.bias_)
         overlaps = v @ memories.T
         overlaps += states[rows] @ connections.T / clf.temperature_
         yield _relative(energy, overlaps)

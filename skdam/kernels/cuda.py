@@ -33,7 +33,7 @@ from ..formulations import Feedforward, Formulation
 from ..gpu import cupy
 from ..objectives import PowerError
 from .base import Kernel, Step
-from .cues import Disturbance, cues, dense_rows
+from .cues import Disturbance, cues_at
 from .signal import ErrorSignal, Tally
 
 __all__ = ["CudaKernel", "compile_options", "has_kernel", "source"]
@@ -234,11 +234,8 @@ class CudaKernel(Kernel):
         disturbance: Disturbance | None = None,
     ) -> Array:
         if not isinstance(X, cupy.ndarray):
-            samples = dense_rows(X, rows, self.dtype)
-            drawn = ()
-            if disturbance is not None:
-                drawn = disturbance.draw(rows, samples.shape[1], self.dtype)
-            host = cues(samples, self.formulation.temperature, self.bias, *drawn)
+            temperature = self.formulation.temperature
+            host = cues_at(X, rows, self.dtype, temperature, self.bias, disturbance)
             batch = self._buffer("batch", host.shape)
             _send(host, batch)
             return batch

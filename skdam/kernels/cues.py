@@ -24,7 +24,7 @@ from sklearn.utils import gen_batches
 
 from ..devices import take, to_numpy
 
-__all__ = ["Disturbance", "cues", "dense_rows", "sample_keys"]
+__all__ = ["Disturbance", "cues", "cues_at", "dense_rows", "sample_keys"]
 
 Array = Any
 
@@ -166,6 +166,28 @@ def dense_rows(X: Any, rows: slice | np.ndarray, dtype: Any) -> Array:
     if isinstance(rows, slice):
         return X[rows].astype(dtype)
     return X.take(rows, axis=0).astype(dtype, copy=False)
+
+
+def cues_at(
+    X: Any,
+    rows: slice | np.ndarray,
+    dtype: Any,
+    temperature: float,
+    bias: float = 0.0,
+    disturbance: Disturbance | None = None,
+) -> Array:
+    """Return the :func:`cues` of rows of X; to be disturbed, X must be on the host.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.kernels.cues import cues_at
+    >>> X = np.array([[1.0, np.nan], [2.0, 4.0]])
+    >>> cues_at(X, slice(1, 2), np.float64, temperature=2.0, bias=3.0).tolist()
+    [[1.0, 2.0, 1.5]]
+    """
+    drawn = () if disturbance is None else disturbance.draw(rows, X.shape[1], dtype)
+    return cues(dense_rows(X, rows, dtype), temperature, bias, *drawn)
 
 
 def cues(

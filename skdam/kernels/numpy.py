@@ -16,7 +16,7 @@ from sklearn.utils.extmath import row_norms
 
 from ..formulations import Formulation
 from .base import Kernel, Step
-from .cues import Disturbance, cues, dense_rows
+from .cues import Disturbance, cues_at
 from .minibatch import Minibatch
 from .signal import ErrorSignal
 from .threads import Threads
@@ -61,12 +61,10 @@ class NumpyKernel(Kernel):
         dtype: np.dtype,
         disturbance: Disturbance | None = None,
     ) -> Minibatch:
-        samples = dense_rows(X, rows, dtype)
-        drawn = ()
-        if disturbance is not None:
-            drawn = disturbance.draw(rows, samples.shape[1], dtype)
         temperature = self.formulation.temperature
-        return Minibatch.of(cues(samples, temperature, self.bias, *drawn))
+        return Minibatch.of(
+            cues_at(X, rows, dtype, temperature, self.bias, disturbance)
+        )
 
     def forward(
         self, batch: Minibatch, memories: np.ndarray, connections: np.ndarray
