@@ -81,6 +81,7 @@ CANDIDATES = {
     "defaults": {},
     "power 3": {"power": 3},
     "power 5": {"power": 5},
+    "power 5, temperature x 0.5": {"power": 5, "temperature": 0.5},
     "error exponent 1": {"error_exponent": 1},
     "error exponent 10": {"error_exponent": 10},
     "temperature x 0.5": {"temperature": 0.5},
