@@ -97,13 +97,21 @@ SKDAM = {
 }
 # The same, for curves: more and smaller steps, and silent memories drawn anew.
 SKDAM_REVIVED = {
-    power: {
-        "learning_rate_init": rate,
+    2: {
+        "learning_rate_init": 0.005,
         "batch_size": 500,
         "init_std": 0.3,
         "revival": 0.4,
-    }
-    for power, rate in [(2, 0.005), (3, 0.01)]
+    },
+    3: {
+        "temperature": 33,
+        "error_exponent": 2,
+        "learning_rate_init": 0.007,
+        "momentum": 0.93,
+        "batch_size": 500,
+        "gradient_tolerance": 0.1,
+        "revival": 0.4,
+    },
 }
 # No regularisation.
 SKDAM_COMMON = {
@@ -115,10 +123,23 @@ SKDAM_COMMON = {
     "cue_noise": 0,
 }
 
-# The first of each is used where --tune has not chosen another.
+# The first of each is used where --tune has not chosen another. PyTorch may take few
+# epochs, with which it gets to an error sooner, or many, which end lower.
 CANDIDATES = {
-    "PyTorch": [{"max_lr": max_lr, "max_iter": 30} for max_lr in (2e-3, 1e-3, 3e-3)],
-    "MLPClassifier": [{"learning_rate_init": 1e-3, "max_iter": 30}],
+    **{
+        f"PyTorch, {max_iter} epochs": [
+            {"max_lr": max_lr, "batch_size": batch_size, "max_iter": max_iter}
+            for batch_size, max_lr in (
+                (1000, 3e-3),
+                (500, 3e-3),
+                (500, 5e-3),
+                (250, 2e-3),
+                (250, 3e-3),
+            )
+        ]
+        for max_iter in (12, 20, 30)
+    },
+    "MLPClassifier": [{"learning_rate_init": 1e-3, "batch_size": 1000, "max_iter": 30}],
 }
 
 THRESHOLDS = (2.0, 1.65)
@@ -242,14 +263,23 @@ def skdam_parameters(args, scale: Scale, formulation: str, **others) -> dict:
 
 
 def peers(args, scale: Scale) -> dict:
-    """Return the training function and the fixed parameters of each peer."""
-    common = {"batch_size": scale.batch_size}
-    found = {
-        "PyTorch": (fit_torch, common | {"hidden_units": args.memories}),
-        "MLPClassifier": (fit_mlp, common | {"hidden_layer_sizes": (args.memories,)}),
+    """Return the training function of each peer and the parameters to choose from."""
+    fixed = {
+        "PyTorch": (fit_torch, {"hidden_units": args.memories}),
+        "MLPClassifier": (fit_mlp, {"hidden_layer_sizes": (args.memories,)}),
     }
     wanted = set(args.peers.split(",")) - ({"PyTorch"} if torch is None else set())
-    return {name: peer for name, peer in found.items() if name in wanted}
+    found = {}
+    for name, candidates in CANDIDATES.items():
+        peer = name.partition(",")[0]
+        if peer not in wanted:
+            continue
+        fit, common = fixed[peer]
+        candidates = [common | candidate for candidate in candidates]
+        for candidate in candidates:
+            candidate["batch_size"] = min(candidate["batch_size"], scale.batch_size)
+        found[name] = fit, candidates
+    return found
 
 
 # Epochs
@@ -284,8 +314,9 @@ def epochs(report: Report, data: MNIST, args, scale: Scale) -> None:
             runs[f"{name}, every gradient"] = (fit_skdam, exact)
         report.save()
         print(f"epochs: trained {name}", flush=True)
-    for name, (fit, fixed) in peers(args, scale).items():
-        runs[name] = (fit, fixed | CANDIDATES[name][0] | {"max_iter": 2})
+    for name, (fit, candidates) in peers(args, scale).items():
+        # The number of epochs makes no difference to one of them.
+        runs[name.partition(",")[0]] = (fit, candidates[0] | {"max_iter": 2})
 
     def last_epoch(fit, parameters) -> float:
         clock = EpochClock()
@@ -328,23 +359,22 @@ def tune(report: Report, data: MNIST, args, scale: Scale) -> None:
     """Choose the peers' settings on the last sixth of the training images."""
     part = report.part("tuning", **settings(args))
     kept = len(data.X_train) * 5 // 6
-    for name, (fit, fixed) in peers(args, scale).items():
+    for name, (fit, candidates) in peers(args, scale).items():
         results = part[name] = []
-        candidates = CANDIDATES[name][: 1 if args.quick else None]
+        candidates = candidates[: 2 if args.quick else None]
         for candidate in candidates if len(candidates) > 1 else []:
             clock = EpochClock(data.X_train[kept:], data.y_train[kept:])
-            parameters = fixed | candidate
-            fit(parameters, data.X_train[:kept], data.y_train[:kept], 0, clock)
+            fit(candidate, data.X_train[:kept], data.y_train[:kept], 0, clock)
             error = clock.test_error[-1]
             results.append({"candidate": candidate, "validation_error": error})
             report.save()
             print(f"tune: {name} {candidate} {error:.2f} %", flush=True)
 
 
-def chosen(report: Report, name: str) -> dict:
+def chosen(report: Report, name: str, candidates: list[dict]) -> dict:
     results = report.results.get("tuning", {}).get(name)
     if not results:
-        return CANDIDATES[name][0]
+        return candidates[0]
     return min(results, key=lambda result: result["validation_error"])["candidate"]
 
 
@@ -359,8 +389,8 @@ def curves(report: Report, data: MNIST, args, scale: Scale) -> None:
         )
         for formulation in args.formulations
     }
-    for name, (fit, fixed) in peers(args, scale).items():
-        methods[name] = (fit, fixed | chosen(report, name))
+    for name, (fit, candidates) in peers(args, scale).items():
+        methods[name] = (fit, chosen(report, name, candidates))
     runs = part.setdefault("runs", {})
     for name, (_, parameters) in methods.items():
         described = json.loads(json.dumps(parameters))
