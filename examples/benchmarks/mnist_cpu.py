@@ -205,7 +205,7 @@ def arguments() -> argparse.Namespace:
     add("--resume", action="store_true", help="keep curves with unchanged settings")
     add("--output", type=Path, metavar="DIR", help="default: results, beside this")
     args = parser.parse_args()
-    args.parts = args.parts.split(",")
+    args.parts = [part for part in args.parts.split(",") if part]
     args.formulations = args.formulations.split(",")
     if unknown := set(args.parts) - {"epochs", "curves", "growth"}:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
