@@ -19,6 +19,10 @@ epochs
 curves
     Test error against seconds of training, evaluation not counted. ``--tune`` first
     chooses the peers' settings on the last 10 000 training images.
+changes
+    Error on the last 10 000 training images, after training on the others, of skdam as
+    it is in the curves and with one parameter changed; ``--epochs 12`` is what it was
+    chosen for.
 growth
     Seconds of an epoch against the number of memories, features and samples, and the
     memory that fit and predict take beyond the data, on made-up data; seconds of
@@ -113,6 +117,23 @@ SKDAM_REVIVED = {
         "revival": 0.4,
     },
 }
+
+CHANGES = {
+    3: [
+        {"gradient_tolerance": 1e-3},
+        {"gradient_tolerance": 0.01},
+        {"gradient_tolerance": 0.3},
+        {"temperature": 26},
+        {"temperature": 42},
+        {"temperature": 63, "error_exponent": 5},
+        {"learning_rate_init": 0.01},
+        {"momentum": 0.9},
+        {"batch_size": 250},
+        {"revival": 0},
+    ],
+}
+"""What is changed of the parameters of the curves, each in turn."""
+
 # No regularisation.
 SKDAM_COMMON = {
     "learning_rate_init": 0.02,
@@ -141,6 +162,8 @@ CANDIDATES = {
     },
     "MLPClassifier": [{"learning_rate_init": 1e-3, "batch_size": 1000, "max_iter": 30}],
 }
+
+PARTS = ("epochs", "changes", "curves", "growth")
 
 THRESHOLDS = (2.0, 1.65)
 """Test errors in percent, the time to which is reported."""
@@ -198,7 +221,7 @@ def arguments() -> argparse.Namespace:
     add("--power", type=int, default=3, help="n; default 3")
     add("--memories", type=int, help="K, and the peers' hidden units; default 2000")
     add("--quick", action="store_true", help="digits, in seconds, to a new folder")
-    add("--parts", default="epochs,curves,growth", help="default: all three")
+    add("--parts", default=",".join(PARTS), help="default: all")
     add("--formulations", default="feedforward,energy", help="to draw curves of")
     add("--peers", default="PyTorch,MLPClassifier", help="default: both")
     add("--tune", action="store_true", help="choose the peers' settings first")
@@ -207,7 +230,7 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     args.parts = [part for part in args.parts.split(",") if part]
     args.formulations = args.formulations.split(",")
-    if unknown := set(args.parts) - {"epochs", "curves", "growth"}:
+    if unknown := set(args.parts) - set(PARTS):
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
     args.epochs = args.epochs or (3 if args.quick else 60)
     args.seeds = args.seeds or (1 if args.quick else 3)
@@ -231,6 +254,8 @@ def main() -> None:
         epochs(report, data, args, scale)
     if args.tune:
         tune(report, data, args, scale)
+    if "changes" in args.parts:
+        changes(report, data, args, scale)
     if "curves" in args.parts:
         curves(report, data, args, scale)
     if "growth" in args.parts:
@@ -260,6 +285,11 @@ def skdam_parameters(args, scale: Scale, formulation: str, **others) -> dict:
         **tuned,
         **others,
     }
+
+
+def curve_parameters(args, scale: Scale, formulation: str, **others) -> dict:
+    revived = {} if args.quick else SKDAM_REVIVED.get(args.power, {})
+    return skdam_parameters(args, scale, formulation, **revived | others)
 
 
 def peers(args, scale: Scale) -> dict:
@@ -352,19 +382,44 @@ def epochs(report: Report, data: MNIST, args, scale: Scale) -> None:
         print(f"{name:38}{values['median']:9.3f} s{100 * fraction:5.0f} % of peak")
 
 
-# Curves
+# Choices
+
+
+def changes(report: Report, data: MNIST, args, scale: Scale) -> None:
+    """Change one parameter of ours at a time, and score on held-out images."""
+    part = report.part("changes", **settings(args))
+    X, y, X_held_out, y_held_out = held_out(data)
+    some = [{}, *CHANGES.get(args.power, [])][: 2 if args.quick else None]
+    runs = [{"change": change, "error": [], "seconds": []} for change in some]
+    for seed in range(args.seeds):
+        for run in runs:
+            parameters = curve_parameters(args, scale, "feedforward", **run["change"])
+            clock = EpochClock(X_held_out, y_held_out)
+            fit_skdam(parameters, X, y, seed, clock)
+            run["error"].append(clock.test_error[-1])
+            run["seconds"].append(clock.seconds[-1])
+            print(f"changes: {run['change']} {run['error'][-1]:.2f} %", flush=True)
+        part["runs"] = runs
+        report.save()
+
+
+def held_out(data: MNIST) -> tuple:
+    """Split the last sixth from the training images."""
+    kept = len(data.X_train) * 5 // 6
+    X, y = data.X_train, data.y_train
+    return X[:kept], y[:kept], X[kept:], y[kept:]
 
 
 def tune(report: Report, data: MNIST, args, scale: Scale) -> None:
     """Choose the peers' settings on the last sixth of the training images."""
     part = report.part("tuning", **settings(args))
-    kept = len(data.X_train) * 5 // 6
+    X, y, *rest = held_out(data)
     for name, (fit, candidates) in peers(args, scale).items():
         results = part[name] = []
         candidates = candidates[: 2 if args.quick else None]
         for candidate in candidates if len(candidates) > 1 else []:
-            clock = EpochClock(data.X_train[kept:], data.y_train[kept:])
-            fit(candidate, data.X_train[:kept], data.y_train[:kept], 0, clock)
+            clock = EpochClock(*rest)
+            fit(candidate, X, y, 0, clock)
             error = clock.test_error[-1]
             results.append({"candidate": candidate, "validation_error": error})
             report.save()
@@ -378,14 +433,16 @@ def chosen(report: Report, name: str, candidates: list[dict]) -> dict:
     return min(results, key=lambda result: result["validation_error"])["candidate"]
 
 
+# Curves
+
+
 def curves(report: Report, data: MNIST, args, scale: Scale) -> None:
     """Follow the test error of every method and seed, in turn."""
     part = report.part("curves", keep=True, thresholds=THRESHOLDS, **settings(args))
-    revived = {} if args.quick else SKDAM_REVIVED.get(args.power, {})
     methods = {
         f"skdam {formulation}, n={args.power}, {args.epochs} epochs": (
             fit_skdam,
-            skdam_parameters(args, scale, formulation, **revived),
+            curve_parameters(args, scale, formulation),
         )
         for formulation in args.formulations
     }
