@@ -90,6 +90,7 @@ def four_epochs(formulation, energy, objective, monkeypatch, device=None, **chan
         "bias": 0.0,
         "disturbed": False,
         "holes": False,
+        "tolerance": 0.0,
     } | changes
     memories, connections, X, codes, weights = problem()
     if setting["bias"]:
@@ -124,7 +125,7 @@ def four_epochs(formulation, energy, objective, monkeypatch, device=None, **chan
         TemperatureRamp(4.0, 2.0, n_epochs=3),
         momentum=0.8,
         batch_size=36,
-        gradient_tolerance=0,
+        gradient_tolerance=setting["tolerance"],
         masked=0.3 * setting["disturbed"],
         noise=0.1 * setting["disturbed"],
     )
@@ -189,6 +190,19 @@ def test_ways_of_the_data(changes, device, monkeypatch):
     assert_same(
         four_epochs(*setting, device, **changes), four_epochs(*setting, **changes)
     )
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("tolerance", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("power", [3, 20])
+def test_samples_that_are_not_followed(power, tolerance, weighted, device, monkeypatch):
+    setting = "feedforward", RectifiedPolynomial(power), PowerError(3), monkeypatch
+    changes = {"tolerance": tolerance, "weighted": weighted}
+    expected = four_epochs(*setting, **changes)
+    assert_same(four_epochs(*setting, device, **changes), expected)
+    of_all = four_epochs(*setting, weighted=weighted)
+    is_same = np.allclose(expected[0], of_all[0])
+    assert is_same == (tolerance == 0.1)
 
 
 @pytest.mark.parametrize("formulation", ["feedforward", "energy"])

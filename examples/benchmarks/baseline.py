@@ -90,6 +90,7 @@ CANDIDATES = {
     "120 epochs": {"max_iter": 120},
     "100 memories": {"n_memories": 100},
     "400 memories": {"n_memories": 400},
+    "gradient tolerance 0.1": {"gradient_tolerance": 0.1},
     "no bias": {"bias": 0},
     "no revival": {"revival": 0},
     "no noise": {"cue_noise": 0},

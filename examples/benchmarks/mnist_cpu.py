@@ -57,12 +57,20 @@ What was found
 - A fifth of the pixels is the same in all images of a minibatch of 1000; leaving those
   out brings the step to 85 % of the peak that counts them.
 - Following every gradient costs little more at first, and late in training a sixth of
-  the step: that is when most samples have none to speak of.
+  the step: that is when most samples have none to speak of. A tolerance of a tenth, not
+  a thousandth, takes another sixth off 12 epochs, and in them ends lower, at 1.68
+  instead of 1.78 % (``changes``): the samples that are right by a margin hold training
+  up as long as they count.
+- A small error exponent and the low temperature that goes with it do most to be quick:
+  m = 2 at T = 33 ends 12 epochs at 1.68 %, m = 5 at T = 63 at 2.00 %. With smaller steps
+  than the paper's and revived memories, they reach in 12 epochs what took 60.
+- PyTorch needs 13 to 16 epochs for 1.65 % with a cycle of 20, and 12 are too few for two
+  of three seeds; skdam needs 9 or 10, of two thirds of the seconds.
 - With the paper's rule a third of the memories falls silent in the first epoch, and
   half of them by the tenth: no image gives them a positive overlap. Drawing the silent
-  ones anew after each of the first epochs takes the validation error of 60 epochs at
-  n = 3 from 1.78 to 1.62 %, and 30 epochs then do what 60 did. Revived memories mostly
-  fall silent again once that ends, so that it is not their number alone that helps.
+  ones anew after each of the first epochs helps by a tenth of a percent (``changes``).
+  Revived memories mostly fall silent again once that ends, so that it is not their
+  number alone that helps.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Step:
         Decay p of the velocity.
     tolerance : float
         Samples whose gradient is below this share of the largest in their minibatch
-        may be left out.
+        are left out, unless they are few.
     disturbance : Disturbance, optional
         What to do to the samples; by default nothing.
     """

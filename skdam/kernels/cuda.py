@@ -5,8 +5,8 @@ is in ``arithmetic.h``. Order of samples, losses and hits stay on the device; th
 waits for it once an epoch. From the second epoch on, an epoch is recorded as one CUDA
 graph and replayed, which spares the host the launches.
 
-All samples are followed: a share of the gradient below ``gradient_tolerance`` costs
-nothing here, where every minibatch has the same shape.
+Samples whose gradient is below ``gradient_tolerance`` get the weight 0 but stay in the
+products: every minibatch has the same shape.
 """
 
 from __future__ import annotations
@@ -355,6 +355,7 @@ class CudaKernel(Kernel):
             self.bias,
             disturbance.factor if disturbance else 1,
             disturbance.reach if disturbance else 0,
+            math.log(step.tolerance) if step and step.tolerance else -math.inf,
         ]
         _send(np.array(settings, self.dtype), self._settings)
         log_loss = step is not None and not isinstance(step.objective, PowerError)
@@ -368,7 +369,7 @@ class CudaKernel(Kernel):
 
     @property
     def _settings(self) -> Array:
-        return self._buffer("settings", (7,))
+        return self._buffer("settings", (8,))
 
     @property
     def _key_and_limit(self) -> Array:

@@ -27,6 +27,10 @@
 #define BIAS 4
 #define FACTOR_OF_SHOWN 5
 #define LARGEST_NOISE 6
+#define LOG_TOLERANCE 7
+
+/* Share of the samples above which all are followed: see _worth_following. */
+#define MANY 0.9
 
 /* The samples are in `rows` of X, and their keys at `numbers`; without keys they are not
  * disturbed. With a bias neuron, n_neurons is n_features + 1. */
@@ -176,15 +180,15 @@ extern "C" __global__ void __launch_bounds__(32 * MOST_WARPS) judge(const real *
             real magnitude = (real)exp(*entry - largest);
             *entry = alpha == label ? -magnitude : magnitude;
         }
-        /* For now without those that nothing responds to: they are told apart below. */
-        log_weight[sample] = largest + (real)log(weight);
+        /* For now of all samples: below, those are told apart that are not followed. */
+        log_weight[sample] = largest;
         loss += error * weight;
         weight_sum += weight;
         responding = responding || responds;
         hits += best == label;
     }
     bool any = block_max(responding, shared) > 0;
-    double common = NONE;
+    double most = NONE;
     for (int sample = threadIdx.x; sample < n_samples; sample += blockDim.x) {
         const real *own = scores + (long long)sample * CLASSES;
         bool responds = false;
@@ -192,6 +196,16 @@ extern "C" __global__ void __launch_bounds__(32 * MOST_WARPS) judge(const real *
             responds = responds || own[alpha] != 0;
         /* A sample that no memory responds to has no gradient, whatever its error. */
         if (any && !responds) log_weight[sample] = NONE;
+        most = fmax(most, (double)log_weight[sample]);
+    }
+    real least = (real)block_max(most, shared) + settings[LOG_TOLERANCE];
+    double followed = 0, common = NONE;
+    for (int sample = threadIdx.x; sample < n_samples; sample += blockDim.x)
+        followed += log_weight[sample] >= least;
+    if (block_sum(followed, shared) > MANY * n_samples) least = NONE;
+    for (int sample = threadIdx.x; sample < n_samples; sample += blockDim.x) {
+        if (log_weight[sample] < least) log_weight[sample] = NONE;
+        if (weights) log_weight[sample] += (real)log(weights[rows[sample]]);
         common = fmax(common, (double)log_weight[sample]);
     }
     common = block_max(common, shared);
