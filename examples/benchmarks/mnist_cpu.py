@@ -64,8 +64,8 @@ What was found
 - A small error exponent and the low temperature that goes with it do most to be quick:
   m = 2 at T = 33 ends 12 epochs at 1.68 %, m = 5 at T = 63 at 2.00 %. With revived
   memories and smaller steps, 12 epochs then do what 60 do by the paper's rule.
-- To 1.65 % of the test images PyTorch needs 13 to 16 epochs of a cycle of 20, and 12 are
-  too few for two of three seeds; skdam needs 9 or 10, each in 0.7 of the time.
+- To 1.65 % on the test images PyTorch needs 13 to 16 epochs of a cycle of 20; 12 are
+  too few for two of three seeds. skdam needs 9 or 10, each in 0.7 of the time.
 - In the energy form np.power took a third of the scores' time: powers of the flips are
   products now.
 - With the paper's rule a third of the memories falls silent in the first epoch, and
