@@ -30,6 +30,12 @@ def digits() -> MNIST:
     return MNIST(X_train, y_train, X_test, y_test)
 
 
+def held_out(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return X and y without the last sixth, and X and y of the last sixth."""
+    kept = len(X) * 5 // 6
+    return X[:kept], y[:kept], X[kept:], y[kept:]
+
+
 def folders(
     quick: bool, output: Path | None = None, docs: Path | None = None
 ) -> tuple[Path, Path]:

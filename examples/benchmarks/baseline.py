@@ -61,7 +61,7 @@ from _compared import (
     read_table,
     values,
 )
-from _measure import Report, digits, folders
+from _measure import Report, digits, folders, held_out
 from scipy.stats import friedmanchisquare, studentized_range
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -256,11 +256,11 @@ def regularisation(report: Report, args) -> None:
         for name, parameters in REGULARISED.items()
     }
     X, y = mnist.X_train, mnist.y_train
-    kept = len(X) * 5 // 6
-    held_out = X[:kept], y[:kept], X[kept:], y[kept:]
+    parts = held_out(X, y)
     test = X, y, mnist.X_test, mnist.y_test
-    data = {"images": lambda repeat: iter([held_out])}
-    part = run(report, "held out", data, methods, args, 1, training_images=kept)
+    data = {"images": lambda repeat: iter([parts])}
+    size = len(parts[0])
+    part = run(report, "held out", data, methods, args, 1, training_images=size)
     errors = 1 - values(part, "accuracy")[0]
     best = finished(part)[1][int(errors.argmin())]
     data = {"images": lambda repeat: iter([test])}

@@ -90,6 +90,7 @@ from _measure import (
     EpochClock,
     Report,
     digits,
+    held_out,
     ratio,
     round_robin,
     sgemm_peak,
@@ -397,13 +398,13 @@ def epochs(report: Report, data: MNIST, args, scale: Scale) -> None:
 def changes(report: Report, data: MNIST, args, scale: Scale) -> None:
     """Change one parameter of ours at a time, and score on held-out images."""
     part = report.part("changes", **settings(args))
-    X, y, X_held_out, y_held_out = held_out(data)
+    X, y, *rest = held_out(data.X_train, data.y_train)
     some = [{}, *CHANGES.get(args.power, [])][: 2 if args.quick else None]
     runs = [{"change": change, "error": [], "seconds": []} for change in some]
     for seed in range(args.seeds):
         for run in runs:
             parameters = curve_parameters(args, scale, "feedforward", **run["change"])
-            clock = EpochClock(X_held_out, y_held_out)
+            clock = EpochClock(*rest)
             fit_skdam(parameters, X, y, seed, clock)
             run["error"].append(clock.test_error[-1])
             run["seconds"].append(clock.seconds[-1])
@@ -412,17 +413,10 @@ def changes(report: Report, data: MNIST, args, scale: Scale) -> None:
         report.save()
 
 
-def held_out(data: MNIST) -> tuple:
-    """Split the last sixth from the training images."""
-    kept = len(data.X_train) * 5 // 6
-    X, y = data.X_train, data.y_train
-    return X[:kept], y[:kept], X[kept:], y[kept:]
-
-
 def tune(report: Report, data: MNIST, args, scale: Scale) -> None:
     """Choose the peers' settings on the last sixth of the training images."""
     part = report.part("tuning", **settings(args))
-    X, y, *rest = held_out(data)
+    X, y, *rest = held_out(data.X_train, data.y_train)
     for name, (fit, candidates) in peers(args, scale).items():
         results = part[name] = []
         candidates = candidates[: 2 if args.quick else None]

@@ -34,7 +34,7 @@ from ..gpu import cupy
 from ..objectives import PowerError
 from .base import Kernel, Step
 from .cues import Disturbance, cues_at
-from .signal import ErrorSignal, Tally
+from .signal import MANY, ErrorSignal, Tally
 
 __all__ = ["CudaKernel", "compile_options", "has_kernel", "source"]
 
@@ -103,6 +103,7 @@ def compile_options(
         "LOSS": int(log_loss),
         "CLASSES": n_classes,
         "CLASS_TILE": min(n_classes, CLASS_TILE),
+        "MANY": MANY,
     }
     return "--std=c++17", *(f"-D{name}={value}" for name, value in settings.items())
 

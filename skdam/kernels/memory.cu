@@ -15,7 +15,7 @@
  * seed gives the same bits.
  *
  * Also set when compiled: CLASSES, their number; CLASS_TILE, how many of them are held
- * in registers.
+ * in registers; MANY, the share of the samples above which all are followed.
  */
 
 /* What the host sets for an epoch; the kernels read it, so that a recorded graph of
@@ -28,9 +28,6 @@
 #define FACTOR_OF_SHOWN 5
 #define LARGEST_NOISE 6
 #define LOG_TOLERANCE 7
-
-/* Share of the samples above which all are followed: see _worth_following. */
-#define MANY 0.9
 
 /* The samples are in `rows` of X, and their keys at `numbers`; without keys they are not
  * disturbed. With a bias neuron, n_neurons is n_features + 1. */

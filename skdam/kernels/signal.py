@@ -15,6 +15,9 @@ __all__ = ["ErrorSignal", "Tally", "error_signal", "widest_float"]
 
 Array = Any
 
+MANY = 0.9
+"""Share of samples worth following above which all are followed."""
+
 
 class ErrorSignal(NamedTuple):
     """Gradient of the objective with respect to the scores of a minibatch.
@@ -133,5 +136,5 @@ def _worth_following(log_scale: Array, tolerance: float) -> Array | None:
         samples = xp.nonzero(log_scale >= xp.max(log_scale) + math.log(tolerance))[0]
     n_samples, n_followed = log_scale.shape[0], samples.shape[0]
     # Leaving out a few costs more in copies than it saves in products.
-    many = tolerance > 0 and n_followed > 0.9 * n_samples
+    many = tolerance > 0 and n_followed > MANY * n_samples
     return None if many or n_followed == n_samples else samples
