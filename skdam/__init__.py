@@ -1,15 +1,43 @@
 """Dense Associative Memory (Krotov & Hopfield 2016) for scikit-learn."""
 
-from .associative_memory import DenseAssociativeMemory
-from .classifier import DenseAssociativeMemoryClassifier
-from .presets import preset
-from .window import fit_window, hyperparameter_window
+from __future__ import annotations
 
-__all__ = [
-    "DenseAssociativeMemory",
-    "DenseAssociativeMemoryClassifier",
-    "fit_window",
-    "hyperparameter_window",
-    "preset",
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.2.0"
+
+_NAMES = {
+    "DenseAssociativeMemory": "associative_memory",
+    "DenseAssociativeMemoryClassifier": "classifier",
+    "fit_window": "model_selection",
+    "hyperparameter_window": "model_selection",
+    "preset": "model_selection",
+}
+_MODULES = [
+    "capacity",
+    "datasets",
+    "energies",
+    "inspection",
+    "learning_rule",
+    "losses",
+    "model_selection",
+    "network",
+    "recall",
+    "updates",
 ]
-__version__ = "0.1.0"
+
+__all__ = [*_NAMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part of the package when it is first asked for."""
+    if name in _NAMES:
+        return getattr(import_module(f"skdam.{_NAMES[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"skdam.{name}")
+    raise AttributeError(f"module 'skdam' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

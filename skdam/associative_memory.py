@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from numbers import Integral, Real
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import (
     BaseEstimator,
     OneToOneFeatureMixin,
@@ -14,35 +14,19 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import (
-    check_array,
-    check_consistent_length,
-    check_random_state,
-    gen_batches,
-)
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
-from .checks import restored_on_error
-from .devices import check_device, choose, to_numpy
-from .energies import get_energy
-from .kernels import recall, recall_cuda
-from .kernels.recall import (
-    QUIET_WINDOW,
-    Relaxation,
-    overlaps,
-    single_threaded_blas,
-    sweep_orders,
-)
-from .overlap_tables import overlap_tables
+from ._backends import recall_cpu, recall_cuda
+from ._backends.overlap_tables import energy_by_overlap, overlap_tables
+from ._backends.recall_cpu import RecallResult, recall_in_blocks
+from ._devices import compute_device, to_numpy
+from ._patterns import read_states
+from ._validation import restored_on_error
+from .energies import ENERGY_CONSTRAINT, get_energy
 
 __all__ = ["DenseAssociativeMemory"]
-
-BLOCK_SIZE = 2**19
-"""Overlaps of states with memories that each worker holds at once."""
-
-GPU_BLOCK_SIZE = 2**27
-"""The same on a GPU."""
 
 
 class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -50,9 +34,9 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     A network of N neurons of +-1 with the energy ``E = -sum_mu F(xi^mu . sigma)`` over
     K stored patterns xi^mu. Recall starts from a cue, a pattern of which parts are
-    wrong or unknown, and updates one neuron after the other to the state of lower
-    energy until none changes [1]_. The steeper F, the more patterns can be stored:
-    K grows like N^(n-1) for a power n, where n = 2 is the Hopfield network.
+    wrong or unknown, and updates one neuron after another to the state of lower energy
+    until none changes [1]_. The steeper F is, the more patterns can be stored: K grows
+    as N^(n-1) for a power n, where n = 2 is the Hopfield network.
 
     Read more in the user guide of the documentation.
 
@@ -71,22 +55,22 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         it only sets the unit of the energy.
 
     max_iter : int, default=100
-        Largest number of sweeps over all neurons in a recall.
+        Maximum number of sweeps over all neurons in a recall.
 
     clamp : {"known"} or None, default=None
-        "known": recall changes unknown neurons only, so a cue without any is returned
-        as it is. None: all neurons are free, and known ones are where they start.
+        If "known", recall changes unknown neurons only and returns a cue without any
+        as it is. If None, all neurons may change.
 
     binarize : float or None, default=None
-        Threshold above which a feature is +1, and else -1, in whatever is passed to a
-        method. None: features have to be binary.
+        Threshold above which a feature is +1, and otherwise -1, in all data. If None,
+        features must be binary.
 
     allow_unknown : bool, default=True
-        Whether NaN in a cue is an unknown neuron; False: NaN is an error.
+        Whether NaN in a cue marks an unknown neuron. If False, NaN is an error.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the order in which neurons are updated. With an integer each recall
-        uses the same orders.
+        Determines the order in which neurons are updated. Pass an int for the same
+        orders in each recall.
 
     n_jobs : int or None, default=None
         Number of worker processes among which recall divides the cues. None is 1,
@@ -94,7 +78,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     device : {"auto", "cpu", "cuda"} or str, default="auto"
         Where to recall: "cpu", "cuda" (through CuPy) or a device such as "cuda:1".
-        "auto" is "cuda" where CuPy sees a device.
+        "auto" is "cuda" if CuPy sees a device, and otherwise "cpu".
 
     Attributes
     ----------
@@ -106,7 +90,8 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         Number of features seen during fit: N.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, where X had such that are all strings.
+        Names of features seen during fit. Defined only when X has feature names that
+        are all strings.
 
     n_iter_ : int
         Number of times that patterns were stored: 1 after ``fit``, and one more for
@@ -120,19 +105,21 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     Notes
     -----
     Each value is read alone: 1 and True are +1; -1, 0 and False are -1. So rows of ones
-    mean the same among 0 and 1 as among -1 and 1, in every method. An array that holds
-    0 beside -1 is refused, as its zeros may be meant as a third state.
+    mean the same among 0 and 1 as among -1 and 1, in every method. Numbers that differ
+    from these by rounding errors, up to 1e-6, are accepted. Data that hold 0 beside -1
+    are refused, as 0 may be meant as a third state.
 
     An unknown neuron counts as 0 in all overlaps until its first update, which always
     gives it a state. An update compares the energies of the neuron's two states with
-    all others held, so that it never raises the energy; only the first of an unknown
-    neuron may, with polynomials of odd power, which bend down below 0. If the two are
-    equal, or differ by less than the rounding error of a sum over the memories, the
-    neuron keeps its state, and an unknown one becomes +1. No rounding occurs as long as
-    all sums are below 2^53, as they are for small powers.
+    all others held, so that it never raises the energy; only the first update of an
+    unknown neuron may, with polynomials of odd power, which bend down below 0. If the
+    two energies are equal, or differ by less than the rounding error of a sum over the
+    memories, the neuron keeps its state, and an unknown one becomes +1. No rounding
+    occurs as long as all sums are below 2^53, as they are for small powers. The same
+    update without any optimization is :mod:`skdam.recall`.
 
     The order in which neurons are updated is drawn anew for each sweep and is common to
-    all cues, so that a cue's result does not depend on the others.
+    all cues, so that the result of a cue does not depend on the others.
 
     References
     ----------
@@ -156,18 +143,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     _parameter_constraints: dict = {
         "power": [Interval(Real, 1, None, closed="left")],
-        "energy": [
-            StrOptions(
-                {
-                    "rectified_polynomial",
-                    "polynomial",
-                    "log_cosh",
-                    "softplus",
-                    "exponential",
-                }
-            ),
-            HasMethods(["value", "activation", "slope"]),
-        ],
+        "energy": ENERGY_CONSTRAINT,
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "clamp": [StrOptions({"known"}), None],
@@ -253,19 +229,11 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         return self._store(X, onward=hasattr(self, "memories_"))
 
     def _store(self, X, onward: bool):
+        self._validate_params()
         get_energy(self.energy, self.power)
-        check_device(self.device)
-        X = to_numpy(X)
-        choose(self.device, X)
         with restored_on_error(self):
-            X = validate_data(
-                self,
-                X,
-                dtype="numeric",
-                reset=not onward,
-                ensure_all_finite="allow-nan",
-            )
-            memories = _as_states(X, self.binarize, "X")
+            memories, _ = read_states(self, X, reset=not onward)
+            compute_device(self.device, memories)
             if not memories.all():
                 raise ValueError(
                     "X contains NaN, but patterns to store must be complete; only a "
@@ -278,7 +246,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         return self
 
     def recall(self, X, *, return_trajectory=False):
-        """Relax each cue to a fixed point of the network.
+        """Recall a pattern from each cue.
 
         Parameters
         ----------
@@ -290,46 +258,32 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         states : ndarray of shape (n_samples, n_features)
-            States of +-1, in the precision of X where that is one of floats, else
-            double.
+            States of +-1, in the precision of X if X holds floats, and otherwise in
+            double precision.
         energies : ndarray of shape (n_samples, n_sweeps + 1)
             Energy of each cue before the first sweep and after each one, with unknown
-            neurons at 0. Cues that settled early keep their energy. Only where
-            ``return_trajectory`` is set.
+            neurons at 0. Cues that converged early keep their energy. Only returned if
+            ``return_trajectory`` is True.
 
         Raises
         ------
         ValueError
-            If X is not binary, or an energy is to be returned that may overflow.
+            If X is not binary, a parameter is not usable, or an energy is to be
+            returned that may overflow.
 
         Warns
         -----
         ConvergenceWarning
             If cues were still changing in the last of ``max_iter`` sweeps.
         """
-        recalled, energies = self._recall(X, return_trajectory=return_trajectory)
-        return (recalled, energies) if return_trajectory else recalled
-
-    def _recall(
-        self, X, *, return_trajectory: bool = False, stacklevel: int = 3
-    ) -> tuple[np.ndarray, np.ndarray]:
-        check_is_fitted(self)
-        self._validate_params()
         states, dtype = self._states(X)
         energies = self._energy_by_overlap() if return_trajectory else None
-        relaxation = self._relax(states, energies)
-        unsettled = np.count_nonzero(~relaxation.settled)
-        if unsettled:
-            warnings.warn(
-                f"{unsettled} of {len(states)} rows were still changing in the last of "
-                f"max_iter={self.max_iter} sweeps.",
-                ConvergenceWarning,
-                stacklevel=stacklevel,
-            )
-        return relaxation.states.astype(dtype), relaxation.energies
+        result = self._recall(states, energies)
+        recalled = result.states.astype(dtype)
+        return (recalled, result.energies) if return_trajectory else recalled
 
     def predict(self, X):
-        """Relax each cue to a fixed point of the network, as ``recall`` does.
+        """Recall a pattern from each cue, as ``recall`` does.
 
         Parameters
         ----------
@@ -341,10 +295,11 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         ndarray of shape (n_samples, n_features)
             States of +-1.
         """
-        return self._recall(X)[0]
+        states, dtype = self._states(X)
+        return self._recall(states).states.astype(dtype)
 
     def transform(self, X):
-        """Relax each cue to a fixed point of the network, as ``recall`` does.
+        """Recall a pattern from each cue, as ``recall`` does.
 
         Parameters
         ----------
@@ -356,11 +311,12 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         ndarray of shape (n_samples, n_features)
             States of +-1.
         """
+        states, dtype = self._states(X)
         # scikit-learn wraps transform.
-        return self._recall(X, stacklevel=4)[0]
+        return self._recall(states, stacklevel=4).states.astype(dtype)
 
     def compute_energy(self, X):
-        """Return the energy of states.
+        """Compute the energy of states.
 
         Parameters
         ----------
@@ -370,25 +326,23 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         ndarray of shape (n_samples,)
-            ``E = -sum_mu F(xi^mu . sigma / T)``, equation (1) of the paper.
+            ``E = -sum_mu F(xi^mu . sigma / T)``, equation (2) of the paper.
 
         Raises
         ------
         ValueError
-            If X is not binary, or F of the largest possible overlap overflows.
+            If X is not binary, a parameter is not usable, or F of the largest possible
+            overlap overflows.
         """
-        check_is_fitted(self)
         states, _ = self._states(X)
         energy = self._energy_by_overlap()
-        patterns = self._patterns()
         energies = np.empty(len(states))
-        for rows in self._blocks(len(states)):
-            h = overlaps(patterns, states[rows])
+        for rows, h in self._overlaps(states):
             energies[rows] = -energy[h + self.n_features_in_].sum(axis=1)
         return energies
 
     def overlap(self, X):
-        """Return the memory nearest to each state, and their overlap.
+        """Find the memory nearest to each state, and their overlap.
 
         Parameters
         ----------
@@ -398,189 +352,114 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         nearest : ndarray of shape (n_samples,)
-            Number of the memory with the largest overlap, the first of equals.
+            Index of the memory with the largest overlap, the first one if several have
+            it.
         m : ndarray of shape (n_samples,)
             ``m = max_mu 1/N sum_i xi_i^mu sigma_i``; 1 is the memory itself.
         """
-        check_is_fitted(self)
         states, _ = self._states(X)
-        patterns = self._patterns()
         nearest = np.empty(len(states), int)
         m = np.empty(len(states))
-        for rows in self._blocks(len(states)):
-            h = overlaps(patterns, states[rows])
+        for rows, h in self._overlaps(states):
             nearest[rows] = h.argmax(axis=1)
             m[rows] = h.max(axis=1) / self.n_features_in_
         return nearest, m
 
     def score(self, X, y=None):
-        """Return the share of cues that are recalled without any error.
+        """Return the fraction of cues that are recalled without any error.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Cues.
         y : array-like of shape (n_samples, n_features), default=None
-            The pattern that each cue should lead to. None, or one-dimensional labels
-            such as a pipeline passes on: each row of X itself, so that the score is the
-            share of fixed points.
+            The pattern to recall from each cue. None, or one-dimensional labels such as
+            a pipeline passes on: each row of X itself, so that the score is the
+            fraction of fixed points.
 
         Returns
         -------
         float
-            Share in [0, 1].
+            Fraction in [0, 1].
 
         Raises
         ------
         ValueError
-            If X or y is not binary, their shapes differ, or y has NaN.
+            If X or y is not binary, their shapes or feature names differ, y has NaN, or
+            a parameter is not usable.
         """
-        check_is_fitted(self)
         cues, _ = self._states(X)
         target = cues
-        y = to_numpy(y)
         if y is not None:
-            check_consistent_length(X, y)
-        if y is not None and np.ndim(y) != 1:
-            y = check_array(y, dtype="numeric", input_name="y")
-            target = _as_states(y, self.binarize, "y")
-        if target.shape != cues.shape:
-            raise ValueError(f"y has shape {target.shape}, but X has {cues.shape}.")
+            check_consistent_length(cues, y)
+            if np.ndim(to_numpy(y)) != 1:
+                target, _ = read_states(self, y, "y", allow_nan=False)
         if not target.all():
             raise ValueError("X contains NaN, so y must hold the complete patterns.")
-        return float((self._recall(X)[0] == target).all(axis=1).mean())
+        return float((self._recall(cues).states == target).all(axis=1).mean())
 
     def _states(self, X) -> tuple[np.ndarray, np.dtype]:
         """Return cues as -1, 0 (unknown) and 1, and the type of float to return."""
-        X = validate_data(
-            self,
-            to_numpy(X),
-            dtype="numeric",
-            reset=False,
-            ensure_all_finite="allow-nan" if self.allow_unknown else True,
-        )
-        dtype = X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
-        return _as_states(X, self.binarize, "X"), dtype
+        check_is_fitted(self)
+        self._validate_params()
+        return read_states(self, X, allow_nan=self.allow_unknown)
 
     def _patterns(self) -> np.ndarray:
-        """Return the memories as the kernels take them, one in a column."""
+        """Return the memories as the backends take them, one in a column."""
         return np.ascontiguousarray(self.memories_.T)
 
-    def _blocks(
-        self, n_states: int, n_workers: int = 1, size: int = BLOCK_SIZE
-    ) -> list[slice]:
-        """Return pieces of the rows, of which each worker holds one at a time."""
-        share = -(-n_states // n_workers)
-        per_state = max(len(self.memories_), QUIET_WINDOW)
-        fitting = max(1, size // per_state)
-        return list(gen_batches(n_states, min(share, fitting)))
+    def _overlaps(self, states: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield some rows at a time, and the overlaps of their states."""
+        patterns = self._patterns()
+        n_states, n_memories = len(states), len(self.memories_)
+        for rows in recall_cpu.blocks(n_states, n_memories, recall_cpu.BLOCK_SIZE):
+            yield rows, recall_cpu.overlaps(patterns, states[rows])
 
     def _energy_by_overlap(self) -> np.ndarray:
         """Return F(h / T) for h = -N..N."""
-        reach = np.arange(-self.n_features_in_, self.n_features_in_ + 1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            energy = get_energy(self.energy, self.power)
-            values = np.asarray(energy.value(reach / self.temperature), np.float64)
-            if not np.isfinite(len(self.memories_) * values).all():
-                raise ValueError(
-                    f"Energies overflow at temperature={self.temperature!r}, where "
-                    f"overlaps reach {self.n_features_in_ / self.temperature:.4g}; a "
-                    "higher temperature makes them smaller."
-                )
-        return values
+        return energy_by_overlap(
+            get_energy(self.energy, self.power),
+            self.n_features_in_,
+            self.temperature,
+            len(self.memories_),
+        )
 
-    def _relax(self, states: np.ndarray, energies: np.ndarray | None) -> Relaxation:
-        check_device(self.device)
+    def _recall(
+        self,
+        states: np.ndarray,
+        energy_of_overlap: np.ndarray | None = None,
+        stacklevel: int = 3,
+    ) -> RecallResult:
         energy = get_energy(self.energy, self.power)
         tables = overlap_tables(energy, self.n_features_in_, self.temperature)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        patterns = self._patterns()
-        place = choose(self.device, states)
-        kernel, n_jobs, size = recall.relax, self.n_jobs, BLOCK_SIZE
-        if not place.is_host:
-            kernel, n_jobs, size = recall_cuda.relax, 1, GPU_BLOCK_SIZE
-        with place.session("Recall fewer rows at a time."):
-            parts = Parallel(n_jobs=n_jobs)(
-                delayed(_relax_block)(
-                    kernel,
-                    patterns,
-                    states[rows],
-                    tables,
-                    seed,
-                    self.clamp,
-                    self.max_iter,
-                    energies,
-                )
-                for rows in self._blocks(len(states), effective_n_jobs(n_jobs), size)
+        device = compute_device(self.device, states)
+        backend = recall_cpu if device.is_host else recall_cuda
+        with device.session("Recall fewer rows at a time."):
+            result = recall_in_blocks(
+                backend.recall,
+                self._patterns(),
+                states,
+                seed,
+                clamped=self.clamp is not None,
+                size=backend.BLOCK_SIZE,
+                n_jobs=self.n_jobs if device.is_host else 1,
+                tables=tables,
+                max_sweeps=self.max_iter,
+                energy_of_overlap=energy_of_overlap,
             )
-        traces = [part.energies for part in parts]
-        longest = max(trace.shape[1] for trace in traces)
-        return Relaxation(
-            np.concatenate([part.states for part in parts]),
-            np.concatenate([part.sweeps for part in parts]),
-            np.concatenate([part.settled for part in parts]),
-            np.concatenate(
-                [np.pad(t, [(0, 0), (0, longest - t.shape[1])], "edge") for t in traces]
+        n_changing = np.count_nonzero(~result.converged)
+        if n_changing:
+            warnings.warn(
+                f"{n_changing} of {len(states)} rows were still changing in the last "
+                f"of max_iter={self.max_iter} sweeps.",
+                ConvergenceWarning,
+                stacklevel=stacklevel,
             )
-            if longest
-            else np.empty((len(states), 0)),
-        )
+        return result
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = bool(self.allow_unknown)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _relax_block(
-    relax,
-    patterns,
-    states,
-    tables,
-    seed: int,
-    clamp: str | None,
-    max_sweeps: int,
-    energies,
-) -> Relaxation:
-    with single_threaded_blas():
-        return relax(
-            patterns,
-            states,
-            tables,
-            sweep_orders(seed, len(patterns)),
-            free=None if clamp is None else states == 0,
-            max_sweeps=max_sweeps,
-            energy_of_overlap=energies,
-        )
-
-
-def _as_states(X: np.ndarray, threshold: float | None, name: str) -> np.ndarray:
-    """Return states of -1 and 1, and 0 for NaN, or say what is not binary."""
-    if threshold is not None:
-        states = np.where(X > threshold, 1, -1).astype(np.int8)
-    else:
-        one, zero, minus = X == 1, X == 0, X == -1
-        other = X[~(one | zero | minus | np.isnan(X))]
-        if len(other):
-            raise ValueError(
-                f"{name} must hold -1 and 1, or 0 and 1, or booleans, but holds "
-                f"{_some(other)}; with a threshold as the parameter binarize, real "
-                "numbers are made binary."
-            )
-        if zero.any() and minus.any():
-            raise ValueError(
-                f"{name} must hold -1 and 1, or 0 and 1, but holds -1, 0"
-                f"{' and 1' if one.any() else ''}; an unknown neuron is NaN."
-            )
-        states = np.where(one, 1, -1).astype(np.int8)
-    if X.dtype.kind == "f":
-        states[np.isnan(X)] = 0
-    return states
-
-
-def _some(values: np.ndarray) -> str:
-    """Return the first few of the distinct values."""
-    distinct = np.unique(values)
-    shown = ", ".join(f"{value:.6g}" for value in distinct[:4])
-    return shown + (", ..." if len(distinct) > 4 else "")

@@ -1,10 +1,10 @@
-"""MNIST, from files or from OpenML."""
+"""Load MNIST from files or from OpenML."""
 
 from __future__ import annotations
 
 import gzip
+import math
 import os
-import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,10 +39,10 @@ def load_mnist(path: str | os.PathLike | None = None) -> MNIST:
     Parameters
     ----------
     path : path-like, default=None
-        Folder with the four IDX files, gzipped or not. None: the folder named by the
-        environment variable ``SKDAM_MNIST``, else OpenML through
-        :func:`sklearn.datasets.fetch_openml`, which keeps a copy in scikit-learn's
-        data folder.
+        Folder with the four IDX files, gzipped or not. None is the folder named by the
+        environment variable ``SKDAM_MNIST`` or, if it is not set, OpenML:
+        :func:`sklearn.datasets.fetch_openml` keeps a copy in scikit-learn's data
+        folder, and needs pandas.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def load_mnist(path: str | os.PathLike | None = None) -> MNIST:
     ValueError
         If a file is not in the IDX format.
     ConnectionError
-        If no folder is named and OpenML cannot be reached.
+        If no folder is given and OpenML cannot be reached.
 
     Examples
     --------
@@ -103,11 +103,12 @@ def _read(path: str | os.PathLike, part: str, kind: str) -> np.ndarray:
             break
     else:
         raise FileNotFoundError(
-            f"{stem.name}[.gz] is not in {Path(path)}; the folder of MNIST must hold "
-            "train- and t10k- images-idx3-ubyte and labels-idx1-ubyte, gzipped or not."
+            f"{stem.name}[.gz] is not in {Path(path)}; the folder must contain the "
+            "images-idx3-ubyte and labels-idx1-ubyte of train and t10k, gzipped or not."
         )
-    n_axes = content[3] if content[:3] == b"\x00\x00\x08" else 0
-    shape = struct.unpack_from(f">{n_axes}I", content, 4) if n_axes else ()
-    if not n_axes or len(content) != 4 + 4 * n_axes + int(np.prod(shape)):
+    n_axes = content[3] if content[:3] == b"\x00\x00\x08" and len(content) > 3 else 0
+    begin = 4 + 4 * n_axes
+    shape = np.frombuffer(content[4:begin].ljust(begin - 4), ">u4").tolist()
+    if not n_axes or len(content) != begin + math.prod(shape):
         raise ValueError(f"{file} is not an IDX file of unsigned bytes.")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=begin).reshape(shape)

@@ -16,21 +16,26 @@ Softplus               ln(1 + e^x)                  logistic(x)
 Exponential            e^x                          e^x
 =====================  ===========================  =======================
 
-An energy of your own is any object with the three methods of :class:`Energy`.
+To use an energy of your own, pass any object with the three methods of :class:`Energy`.
+To give the package another one, add a subclass of :class:`NamedEnergy` to this file: it
+is then known by its name to both estimators and to every backend.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from decimal import Decimal
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from array_api_compat import array_namespace
+from sklearn.utils._param_validation import HasMethods, StrOptions
 
 __all__ = [
     "Energy",
     "Exponential",
     "LogCosh",
+    "NamedEnergy",
     "Polynomial",
     "RectifiedPolynomial",
     "Softplus",
@@ -58,8 +63,61 @@ class Energy(Protocol):
         """Return f'(x), the slope of the activation."""
 
 
+class NamedEnergy:
+    """Base class of the energies that the package knows by name.
+
+    Attributes
+    ----------
+    name : str
+        Name of the energy, as the estimators' parameter ``energy``.
+    growth : {"power", "linear", "exponential"}
+        How F grows for large overlaps. Backends carry the values of energies that grow
+        as a power or exponentially with a logarithmic scale where they would overflow.
+    rectified : bool
+        Whether F is 0 for all overlaps up to 0, so that a memory can be dead: it
+        responds to no sample and no longer learns.
+    cuda_source : str or None
+        The functions ``value``, ``activation`` and ``slope`` in C, for the CUDA
+        backend. None: the array API backend computes this energy on a GPU.
+    """
+
+    name: ClassVar[str]
+    growth: ClassVar[str]
+    rectified: ClassVar[bool] = False
+    cuda_source: ClassVar[str | None] = None
+
+    known: ClassVar[dict[str, type[NamedEnergy]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        if "name" in vars(cls):
+            NamedEnergy.known[cls.name] = cls
+
+    def exact_value(self, x: Decimal) -> Decimal:
+        """Return F(x) in decimal arithmetic, for the tables of binary recall."""
+        raise NotImplementedError
+
+    def relative_value(self, x: Array) -> Array:
+        """Return F(x) divided by the largest F of its row; 0 where none is positive.
+
+        Ratios are formed before powers, so that no power is too large.
+        """
+        return _over_largest(self.value(x))
+
+
+class _PowerEnergy(NamedEnergy):
+    """An energy that grows as ``x^n``: F(x) / F(y) = F(x / y)."""
+
+    growth = "power"
+
+    def relative_value(self, x: Array) -> Array:
+        xp = array_namespace(x)
+        largest = xp.max(xp.abs(x), axis=1, keepdims=True)
+        largest = xp.where(largest > 0, largest, xp.ones_like(largest))
+        return _over_largest(self.value(x / largest))
+
+
 @dataclass(frozen=True)
-class RectifiedPolynomial:
+class RectifiedPolynomial(_PowerEnergy):
     """F(x) = x^n for x >= 0 and 0 below: the energy of the paper's classifier.
 
     Parameters
@@ -80,7 +138,15 @@ class RectifiedPolynomial:
 
     power: float = 3
 
+    name = "rectified_polynomial"
     rectified = True
+    cuda_source = """
+FUNCTION real value(real x) { return power_of(x, POWER); }
+FUNCTION real activation(real x) { return (real)POWER * power_of(x, POWER - 1.0); }
+FUNCTION real slope(real x) {
+    return (real)(POWER * (POWER - 1.0)) * power_of(x, POWER - 2.0);
+}
+"""
 
     def __post_init__(self) -> None:
         _check_power(self.power)
@@ -95,9 +161,12 @@ class RectifiedPolynomial:
         n = self.power
         return n * (n - 1) * _power_above(x, n - 2)
 
+    def exact_value(self, x: Decimal) -> Decimal:
+        return x ** Decimal(float(self.power)) if x > 0 else Decimal(0)
+
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(_PowerEnergy):
     """F(x) = x^n; n = 2 is the Hopfield network.
 
     Parameters
@@ -115,7 +184,8 @@ class Polynomial:
 
     power: int = 3
 
-    rectified = False
+    name = "polynomial"
+    cuda_source = RectifiedPolynomial.cuda_source
 
     def __post_init__(self) -> None:
         _check_power(self.power)
@@ -137,9 +207,12 @@ class Polynomial:
         n = int(self.power)
         return n * (n - 1) * x ** max(n - 2, 0)
 
+    def exact_value(self, x: Decimal) -> Decimal:
+        return x ** int(self.power)
+
 
 @dataclass(frozen=True)
-class LogCosh:
+class LogCosh(NamedEnergy):
     """F(x) = ln cosh x, the dual of a layer of tanh units.
 
     Examples
@@ -149,6 +222,19 @@ class LogCosh:
     >>> float(LogCosh().value(np.array([1000.0]))[0])
     999.3068528194401
     """
+
+    name = "log_cosh"
+    growth = "linear"
+    cuda_source = """
+FUNCTION real value(real x) {
+    return fabs(x) + log1p((real)exp(-2 * fabs(x))) - (real)0.6931471805599453;
+}
+FUNCTION real activation(real x) { return (real)tanh(x); }
+FUNCTION real slope(real x) {
+    real decay = (real)exp(-2 * fabs(x));
+    return 4 * decay / ((1 + decay) * (1 + decay));
+}
+"""
 
     def value(self, x: Array) -> Array:
         xp = array_namespace(x)
@@ -163,9 +249,12 @@ class LogCosh:
         decay = xp.exp(-2 * xp.abs(x))
         return 4 * decay / (1 + decay) ** 2
 
+    def exact_value(self, x: Decimal) -> Decimal:
+        return abs(x) + _exact_log1p((-2 * abs(x)).exp()) - Decimal(2).ln()
+
 
 @dataclass(frozen=True)
-class Softplus:
+class Softplus(NamedEnergy):
     """F(x) = ln(1 + e^x), the dual of a layer of logistic units.
 
     Examples
@@ -175,6 +264,22 @@ class Softplus:
     >>> Softplus().activation(np.array([0.0])).tolist()
     [0.5]
     """
+
+    name = "softplus"
+    growth = "linear"
+    cuda_source = """
+FUNCTION real value(real x) {
+    return (x > 0 ? x : (real)0) + log1p((real)exp(-fabs(x)));
+}
+FUNCTION real activation(real x) {
+    real decay = (real)exp(-fabs(x));
+    return (x >= 0 ? (real)1 : decay) / (1 + decay);
+}
+FUNCTION real slope(real x) {
+    real decay = (real)exp(-fabs(x));
+    return decay / ((1 + decay) * (1 + decay));
+}
+"""
 
     def value(self, x: Array) -> Array:
         xp = array_namespace(x)
@@ -190,9 +295,12 @@ class Softplus:
         decay = xp.exp(-xp.abs(x))
         return decay / (1 + decay) ** 2
 
+    def exact_value(self, x: Decimal) -> Decimal:
+        return max(x, Decimal(0)) + _exact_log1p((-abs(x)).exp())
+
 
 @dataclass(frozen=True)
-class Exponential:
+class Exponential(NamedEnergy):
     """F(x) = e^x, the limit of large n.
 
     Examples
@@ -203,20 +311,32 @@ class Exponential:
     [1.0]
     """
 
+    name = "exponential"
+    growth = "exponential"
+    cuda_source = """
+FUNCTION real value(real x) { return (real)exp(x); }
+FUNCTION real activation(real x) { return (real)exp(x); }
+FUNCTION real slope(real x) { return (real)exp(x); }
+"""
+
     def value(self, x: Array) -> Array:
         return array_namespace(x).exp(x)
 
     activation = value
     slope = value
 
+    def exact_value(self, x: Decimal) -> Decimal:
+        return x.exp()
 
-_NAMED = {
-    "rectified_polynomial": RectifiedPolynomial,
-    "polynomial": Polynomial,
-    "log_cosh": LogCosh,
-    "softplus": Softplus,
-    "exponential": Exponential,
-}
+    def relative_value(self, x: Array) -> Array:
+        return self.value(x - array_namespace(x).max(x, axis=1, keepdims=True))
+
+
+ENERGY_CONSTRAINT = [
+    StrOptions(set(NamedEnergy.known)),
+    HasMethods(["value", "activation", "slope"]),
+]
+"""What the parameter ``energy`` may be."""
 
 
 def get_energy(energy: str | Energy, power: float = 3) -> Energy:
@@ -247,14 +367,15 @@ def get_energy(energy: str | Energy, power: float = 3) -> Energy:
     >>> get_energy("polynomial", power=2)
     Polynomial(power=2)
     """
+    known = NamedEnergy.known
     if isinstance(energy, str):
-        if energy not in _NAMED:
-            raise ValueError(f"energy={energy!r} is unknown; known: {sorted(_NAMED)}.")
-        kind = _NAMED[energy]
+        if energy not in known:
+            raise ValueError(f"energy={energy!r} is unknown; known: {sorted(known)}.")
+        kind = known[energy]
         return kind(power) if "power" in kind.__dataclass_fields__ else kind()
     if not isinstance(energy, Energy) or isinstance(energy, type):
         raise TypeError(
-            f"energy={energy!r} must be a name in {sorted(_NAMED)} or an object with "
+            f"energy={energy!r} must be a name in {sorted(known)} or an object with "
             "the methods value, activation and slope."
         )
     return energy
@@ -271,3 +392,15 @@ def _power_above(x: Array, exponent: float) -> Array:
     above = x > 0
     base = xp.where(above, x, xp.ones_like(x))
     return xp.where(above, base**exponent, xp.zeros_like(x))
+
+
+def _over_largest(values: Array) -> Array:
+    """Return values over the largest of their row; 0 where none is positive."""
+    xp = array_namespace(values)
+    largest = xp.max(values, axis=1, keepdims=True)
+    positive = xp.where(largest > 0, largest, xp.ones_like(largest))
+    return xp.where(largest > 0, values / positive, xp.zeros_like(values))
+
+
+def _exact_log1p(x: Decimal) -> Decimal:
+    return (1 + x).ln() if x > Decimal("1e-20") else x - x * x / 2

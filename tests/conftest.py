@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from skdam.datasets import load_mnist
-from skdam.gpu import count_devices
+from skdam._gpu import count_devices
 
 
 @pytest.fixture(scope="session")

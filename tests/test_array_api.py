@@ -2,7 +2,6 @@
 
 import pickle
 
-import literal
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -12,14 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from skdam import DenseAssociativeMemoryClassifier
-from skdam.devices import Place, to_numpy
-from skdam.energies import Exponential, Polynomial, RectifiedPolynomial
-from skdam.formulations import get_formulation
-from skdam.kernels.base import Step
-from skdam.kernels.numpy import NumpyKernel
-from skdam.kernels.reference import ReferenceKernel
-from skdam.objectives import PowerError
-from skdam.training import State
+from skdam._devices import Device, to_numpy
 
 # Networks of five epochs are compared here, not good ones.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -34,64 +26,6 @@ def xp(request):
 def small(**parameters):
     parameters = {"random_state": 0, "max_iter": 5, "n_memories": 30} | parameters
     return DenseAssociativeMemoryClassifier(**parameters)
-
-
-@pytest.mark.parametrize(
-    "energy",
-    [
-        RectifiedPolynomial(1),
-        RectifiedPolynomial(2.5),
-        RectifiedPolynomial(30),
-        Polynomial(3),
-        Exponential(),
-        literal.Quartic(),
-    ],
-    ids=repr,
-)
-@pytest.mark.parametrize("formulation", ["energy", "feedforward"])
-@pytest.mark.parametrize("namespace", ["numpy", "array_api_strict"])
-def test_numpy_kernel_does_what_the_reference_does(namespace, formulation, energy):
-    xp = pytest.importorskip(namespace)
-    rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, (25, 12))
-    memories, connections = rng.uniform(-1, 1, (9, 12)), rng.uniform(-1, 1, (9, 4))
-    labels, weights = rng.integers(4, size=25), rng.uniform(0.5, 2, 25)
-    equations = get_formulation(formulation, energy, 2.0)
-    results = []
-    for kernel, module in [
-        (NumpyKernel(equations, 20.0), np),
-        (ReferenceKernel(equations), xp),
-    ]:
-        # Copies, because a kernel may work in place.
-        state = State.at_rest(
-            module.asarray(memories.copy()), module.asarray(connections.copy())
-        )
-        tally = kernel.tally(state.memories)
-        kernel.begin_epoch(equations, Step(PowerError(3), 0.1, 0.9, 1e-3), X, None)
-        for rows in (slice(0, 12), slice(12, 25)):
-            dtype = state.memories.dtype
-            batch = kernel.batch(module.asarray(X), rows, dtype)
-            overlaps, scores = kernel.forward(batch, state.memories, state.connections)
-            overlaps, scores = to_numpy(overlaps).copy(), to_numpy(scores).copy()
-            signal = kernel.error_signal(
-                module.asarray(scores),
-                module.asarray(labels),
-                module.asarray(weights),
-                rows,
-                tally,
-            )
-            kernel.descend(batch, module.asarray(overlaps.copy()), signal, state)
-        results.append(
-            [
-                overlaps,
-                scores,
-                float(tally.hits),
-                float(tally.loss / tally.weight),
-                *(to_numpy(part) for part in vars(state).values()),
-            ]
-        )
-    for one, other in zip(*results, strict=True):
-        assert_allclose(one, other, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("power, formulation", [(3, "feedforward"), (20, "energy")])
@@ -116,10 +50,10 @@ def test_everything_follows_X(xp, power, formulation, loss, digits):
         outputs = clf.decision_function(X), clf.predict_proba(X), clf.predict(X)
         energies = clf.compute_energy(X, xp.asarray(y_test))
         accuracy = clf.score(X, xp.asarray(y_test))
-    place = Place.of_array(X)
+    place = Device.of_array(X)
     fitted = clf.memories_, clf.recognition_connections_, clf.classes_
     for array in (*fitted, energies, *outputs):
-        assert Place.of_array(array) == place
+        assert Device.of_array(array) == place
     assert_allclose(to_numpy(clf.memories_), on_host.memories_, atol=1e-7)
     assert_allclose(clf.loss_curve_, on_host.loss_curve_, rtol=1e-7)
     assert_allclose(clf.validation_scores_, on_host.validation_scores_)
@@ -137,11 +71,11 @@ def test_everything_follows_X(xp, power, formulation, loss, digits):
 
 def test_more_updates_follow_X(xp, digits):
     X_train, X_test, y_train, _ = (part[:200] for part in digits)
-    parameters = {"formulation": "energy", "n_updates": 3}
-    expected = small(**parameters).fit(X_train, y_train).decision_function(X_test)
+    network = small(formulation="energy").fit(X_train, y_train).network_
+    expected = network.scores(X_test, n_updates=3)
     with config_context(array_api_dispatch=True):
-        clf = small(**parameters).fit(xp.asarray(X_train), xp.asarray(y_train))
-        scores = clf.decision_function(xp.asarray(X_test))
+        clf = small(formulation="energy").fit(xp.asarray(X_train), xp.asarray(y_train))
+        scores = clf.network_.scores(xp.asarray(X_test), n_updates=3)
     assert_allclose(to_numpy(scores), expected, rtol=1e-5, atol=1e-8)
 
 
@@ -187,7 +121,7 @@ def test_a_model_of_another_place(xp, digits):
         X_xp = xp.asarray(X)
         away = small().fit(X_xp, xp.asarray(y))
         # A model on the host goes where the samples are, and is not changed by it.
-        assert Place.of_array(on_host.predict(X_xp)) == Place.of_array(X_xp)
+        assert Device.of_array(on_host.predict(X_xp)) == Device.of_array(X_xp)
         assert isinstance(on_host.memories_, np.ndarray)
         copy = pickle.loads(pickle.dumps(away))
         assert_array_equal(to_numpy(copy.predict(X_xp)), on_host.predict(X))
@@ -215,7 +149,7 @@ def test_a_device_without_double_precision(digits):
         assert clf.memories_.dtype == xp.float32
         energies = clf.compute_energy(X_xp, y)
         predicted = clf.predict(X_xp)
-    on_host = small(class_weight="balanced", early_stopping=True, dtype="float32")
+    on_host = small(class_weight="balanced", early_stopping=True)
     on_host.fit(X.astype(np.float32), y)
     assert_allclose(to_numpy(clf.memories_), on_host.memories_, atol=1e-3)
     assert_allclose(to_numpy(energies), on_host.compute_energy(X, y), rtol=1e-3)
@@ -226,6 +160,6 @@ def test_labels_of_a_byte_follow_X(xp, digits):
     X, _, y, _ = (part[:200] for part in digits)
     with config_context(array_api_dispatch=True):
         clf = small().fit(xp.asarray(X), xp.asarray(y.astype(np.uint8)))
-        assert Place.of_array(clf.predict(xp.asarray(X))) == Place.of_array(
+        assert Device.of_array(clf.predict(xp.asarray(X))) == Device.of_array(
             xp.asarray(X)
         )

@@ -12,10 +12,11 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Binarizer
+from sklearn.preprocessing import Binarizer, MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skdam import DenseAssociativeMemory, overlap_tables
+from skdam import DenseAssociativeMemory
+from skdam._backends import overlap_tables
 
 XOR = [[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]
 
@@ -164,7 +165,7 @@ def test_recall_predict_and_transform_are_one():
     assert_array_equal(memory.transform(cues), memory.recall(cues))
 
 
-def test_rows_that_did_not_settle_are_counted():
+def test_rows_that_did_not_converge_are_counted():
     X = random_patterns(60, 40)
     cues = random_patterns(20, 40, seed=2)
     memory = DenseAssociativeMemory(2, max_iter=1, random_state=0).fit(X)
@@ -192,16 +193,17 @@ def test_jobs_and_blocks_do_not_change_results(monkeypatch):
     expected, energies = memory.recall(cues, return_trajectory=True)
     parallel = clone(memory).set_params(n_jobs=2).fit(X)
     assert_array_equal(parallel.recall(cues), expected)
-    monkeypatch.setattr("skdam.associative_memory.BLOCK_SIZE", 200)
+    monkeypatch.setattr("skdam._backends.recall_cpu.BLOCK_SIZE", 200)
     again, energies_again = memory.recall(cues, return_trajectory=True)
     assert_array_equal(again, expected)
     assert_array_equal(energies_again, energies)
     assert_array_equal(memory.overlap(cues)[0], (cues @ X.T).argmax(axis=1))
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("n_memories, n_neurons", [(2000, 20), (2, 2000)])
-def test_memory_does_not_grow_with_the_number_of_cues(n_memories, n_neurons):
-    memory = DenseAssociativeMemory(random_state=0)
+def test_memory_does_not_grow_with_the_number_of_cues(n_memories, n_neurons, device):
+    memory = DenseAssociativeMemory(random_state=0, device=device)
     memory.fit(random_patterns(n_memories, n_neurons))
     cues = np.ones((3000, n_neurons), np.int8)
     cues[::2, ::3] = -1
@@ -259,6 +261,8 @@ def test_score():
     cues = np.where(np.arange(50) < 25, X, np.nan)
     with pytest.raises(ValueError, match="y must hold the complete patterns"):
         memory.score(cues)
+    with pytest.raises(ValueError, match="y has 49 features, but X has 50"):
+        memory.score(X, X[:, :49])
     with pytest.raises(ValueError, match="contains NaN"):
         memory.score(cues, cues)
 
@@ -334,6 +338,65 @@ def test_type_of_the_result():
     assert memory.memories_.dtype == np.int8
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("feature_range", [(-1, 1), (0, 1)])
+def test_rounding_does_not_matter(feature_range, dtype):
+    rng = np.random.default_rng(0)
+    X = random_patterns(20, 50)
+    low, high = np.sort(rng.normal(size=(2, 50)), axis=0)
+    measured = np.where(X > 0, high, low).astype(dtype)
+    scaled = MinMaxScaler(feature_range).fit_transform(measured)
+    assert not np.isin(scaled, [-1, 0, 1]).all()
+    assert_array_equal(DenseAssociativeMemory().fit(scaled).memories_, X)
+
+
+def test_refused_numbers_are_shown_with_all_digits():
+    with pytest.raises(ValueError, match="but holds 0.99999, 1.000002;"):
+        DenseAssociativeMemory().fit([[1, -1, 1.000002], [-1, 0.99999, 1]])
+
+
+@pytest.mark.parametrize(
+    "unknown, dtype",
+    [
+        (pd.NA, "Int64"),
+        (pd.NA, "Float64"),
+        (pd.NA, "boolean"),
+        (None, object),
+        (np.nan, object),
+        (np.nan, np.float16),
+    ],
+)
+def test_unknown_neurons_of_a_data_frame(unknown, dtype):
+    X = random_patterns(4, 30) > 0
+    memory = DenseAssociativeMemory(clamp="known", random_state=0).fit(X)
+    cues = pd.DataFrame(X.astype(int)).astype(object)
+    cues.iloc[:, 20:] = unknown
+    cues = cues.astype({i: dtype for i in range(20, 30)})
+    assert_array_equal(memory.recall(cues) > 0, X)
+    complete = pd.DataFrame(X).astype("boolean" if dtype == "boolean" else "Int64")
+    assert memory.score(cues, complete) == 1
+    with pytest.raises(ValueError, match="X contains NaN"):
+        memory.fit(cues)
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        memory.score(X, cues)
+
+
+@pytest.mark.parametrize(
+    "X, message",
+    [
+        ([[1, pd.NA]], "X holds values that .* 'NAType'.*an unknown neuron is NaN"),
+        (np.array([[1, pd.NaT]]), "neither numbers nor booleans .* 'NaTType'"),
+        (pd.DataFrame({"a": [pd.NaT], "b": [pd.NaT]}), "booleans, not datetime64"),
+        (np.array([["NaT", 1]], "m8[s]"), "X must hold numbers or .* not timedelta64"),
+    ],
+)
+def test_values_that_are_no_numbers(X, message):
+    memory = DenseAssociativeMemory().fit([[1, 1]])
+    for method in (memory.fit, memory.recall):
+        with pytest.raises((TypeError, ValueError), match=message):
+            method(X)
+
+
 @pytest.mark.parametrize(
     "X, message",
     [
@@ -401,8 +464,33 @@ def test_bad_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
         DenseAssociativeMemory(**parameters).fit(X)
     memory = DenseAssociativeMemory().fit(X).set_params(**parameters)
-    with pytest.raises(ValueError, match=message):
-        memory.recall(X)
+    for method in (memory.partial_fit, memory.recall, memory.score):
+        with pytest.raises(ValueError, match=message):
+            method(X)
+
+
+@pytest.mark.parametrize(
+    "method", ["compute_energy", "overlap", "predict", "transform"]
+)
+@pytest.mark.parametrize(
+    "parameters",
+    [{"temperature": -1.0}, {"temperature": "auto"}, {"binarize": np.nan}],
+    ids=str,
+)
+def test_parameters_set_after_fit_are_checked(parameters, method):
+    X = random_patterns(3, 4)
+    memory = DenseAssociativeMemory().fit(X).set_params(**parameters)
+    with pytest.raises(ValueError, match=f"The '{next(iter(parameters))}' parameter"):
+        getattr(memory, method)(X)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"power": 1e308}, {"energy": "exponential", "temperature": 1e-20}]
+)
+def test_energy_beyond_any_table(parameters):
+    X = random_patterns(3, 4)
+    with pytest.raises(ValueError, match="spans too many orders of magnitude"):
+        DenseAssociativeMemory(**parameters).fit(X).recall(X)
 
 
 # Life in scikit-learn
@@ -433,6 +521,10 @@ def test_pipeline_and_names():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert model.score(X, np.arange(10)) == 1
+        assert model.score(X, np.sign(X).to_numpy()) == 1
+    for renamed in (X[X.columns[::-1]], X.rename(columns={"neuron 3": "three"})):
+        with pytest.raises(ValueError, match="feature names should match"):
+            model.score(X, np.sign(renamed))
 
 
 def test_first_update_of_an_unknown_neuron_may_raise_the_energy():

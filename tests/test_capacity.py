@@ -1,9 +1,11 @@
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import ndtr
 from scipy.stats import binom, norm
 from sklearn.exceptions import ConvergenceWarning
 
@@ -127,11 +129,50 @@ def test_recovery_capacity():
     K = recovery_capacity(100, 3, 0.3)
     assert_allclose((1 - expected_bit_error(100, K, 3)) ** 100, 0.3)
     assert recovery_capacity(100, 3, 0.9) < K
-    assert 0 < recovery_capacity(2, 3, 0.01) < math.inf
+    assert 0 < recovery_capacity(2, 3, 0.26) < math.inf
+    # Each of the two neurons is stable with a probability of 1/2 or more.
+    assert math.isnan(recovery_capacity(2, 3, 0.24))
 
 
-def test_no_overflow_of_the_theory():
-    assert math.isfinite(max_memories(1000, 100, energy="rectified_polynomial"))
+def exact_signal_to_noise(N, n, rectified):
+    """Return D(N - 1)^2 / <D^2>, from whole numbers."""
+
+    def D(r):
+        up, down = r + 1, r - 1
+        if rectified:
+            up, down = max(up, 0), max(down, 0)
+        return up**n - down**n
+
+    total = sum(math.comb(N - 1, k) * D(2 * k - N + 1) ** 2 for k in range(N))
+    return Fraction(D(N - 1) ** 2 * 2 ** (N - 1), total)
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize(
+    "N, n", [(2, 3), (3, 4), (30, 1), (31, 200), (400, 2), (401, 50), (1500, 3)]
+)
+def test_max_memories_is_exact(N, n, rectified):
+    K = max_memories(N, n, ndtr(-1), POLYNOMIALS[rectified])
+    assert_allclose(K - 1, float(exact_signal_to_noise(N, n, rectified)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("energy", POLYNOMIALS)
+@pytest.mark.parametrize("N, n", [(10**7, 3), (10**9, 4), (10**12, 2), (2**53, 1)])
+def test_theory_of_large_networks(N, n, energy):
+    limit = max_memories(N, n, energy=energy, asymptotic=True)
+    assert_allclose(max_memories(N, n, energy=energy), limit, rtol=2e-6)
+
+
+@pytest.mark.parametrize("n", [1000, 1e5, 1e300])
+def test_theory_of_large_powers(n):
+    # The mean of D^2 is that of the two states in which it is largest.
+    assert_allclose(max_memories(40, n, ndtr(-1)) - 1, 2.0**38)
+    assert expected_bit_error(40, 50, n) == 0
+    assert alpha(n) < 1e-300
+    assert max_memories(10**6, n) == math.inf
+    for N in (2, 3):
+        errors = [expected_bit_error(N, 50, power) for power in (n, 100)]
+        assert_allclose(*errors)
 
 
 # Simulation against theory
@@ -232,23 +273,36 @@ def test_too_few_trials_are_told():
     assert caught[0].filename == __file__
 
 
-def test_capacity_beyond_simulation(monkeypatch):
-    monkeypatch.setattr("skdam.capacity.LARGEST_NETWORK", 1000)
-    with pytest.raises(ValueError, match="stores more than .* use fewer neurons"):
-        half_recall_capacity(30, energy="exponential", random_state=0)
+@pytest.mark.parametrize(
+    "energy, power, message",
+    [
+        ("exponential", 3, "below 60 memories in 30 .* use fewer neurons"),
+        ("polynomial", 4, "stores about 1.*e.03 memories in 30 .* use fewer neurons"),
+    ],
+)
+def test_capacity_beyond_simulation(energy, power, message, monkeypatch):
+    monkeypatch.setattr("skdam.capacity.simulation.LARGEST_NETWORK", 1000)
+    with pytest.raises(ValueError, match=message):
+        half_recall_capacity(30, power, energy, random_state=0)
+
+
+def test_trials_that_can_never_decide():
+    with pytest.raises(ValueError, match="max_trials=7 .* at least 8 can"):
+        half_recall_capacity(10, max_trials=7)
+    assert half_recall_capacity(10, max_trials=8, random_state=0).n_memories > 1
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     "power, sizes",
-    [(2, (50, 100, 200, 400)), (3, (40, 60, 90, 140)), (4, (30, 40, 55, 70))],
+    [(2, (50, 100, 200, 400)), (3, (30, 45, 70, 105)), (4, (16, 22, 30, 40))],
 )
 def test_half_recall_capacity_grows_as_a_power(power, sizes):
-    # The law is N^(n - 1) / ln N; without the logarithm the slope would be 0.2 to 0.3
-    # lower at these sizes, in theory as in simulation.
+    # The law is N^(n - 1) / ln N; without the logarithm the slope is 0.2 to 0.3 lower
+    # at these sizes, in theory and in simulation.
     half = [
         half_recall_capacity(
-            N, power, tolerance=0.2, max_trials=1024, random_state=0
+            N, power, tolerance=0.5, max_trials=128, random_state=0
         ).n_memories
         for N in sizes
     ]

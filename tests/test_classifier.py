@@ -1,9 +1,6 @@
 import copy
-import os
+import itertools
 import re
-import signal
-import threading
-import time
 import warnings
 
 import literal
@@ -15,11 +12,12 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import accuracy_score, log_loss
-from sklearn.model_selection import train_test_split
 
 from skdam import DenseAssociativeMemoryClassifier
+from skdam._backends.cpu import CpuTrainer
+from skdam._resolve import auto_temperature
+from skdam._samples import Statistics
 from skdam.energies import LogCosh, Polynomial
-from skdam.temperature import auto_temperature
 
 
 def small(**parameters):
@@ -40,10 +38,9 @@ def small(**parameters):
         {"energy": "log_cosh"},
         {"energy": "softplus", "loss": "log_loss", "max_iter": 40},
         {"energy": "exponential", "loss": "log_loss"},
-        {"dtype": "float32"},
         {"momentum": 0, "learning_rate": "constant", "learning_rate_init": 0.01},
-        {"learning_rate": "exponential", "learning_rate_decay": 0.9},
-        {"initial_temperature": 40.0, "temperature_ramp": 5},
+        {"learning_rate": "exponential", "learning_rate_decay": 0.2},
+        {"temperature_ramp": (3.0, 5)},
     ],
     ids=str,
 )
@@ -68,7 +65,7 @@ def test_learns_prototypes(digits):
         power=20,
         n_memories=200,
         max_iter=60,
-        bias=0,
+        intercept_scaling=0,
         error_exponent=10,
         learning_rate_init=0.02,
     )
@@ -115,7 +112,7 @@ def test_chunks_of_predictions_change_nothing(monkeypatch, digits):
     X_train, X_test, y_train, _ = digits
     clf = small(power=20).fit(X_train, y_train)
     whole = clf.decision_function(X_test)
-    monkeypatch.setattr("skdam.prediction.SAMPLES_AT_ONCE", 7)
+    monkeypatch.setattr("skdam.network.ELEMENTS_AT_ONCE", 7 * 64)
     assert_allclose(clf.decision_function(X_test), whole, rtol=1e-9, atol=1e-12)
 
 
@@ -157,20 +154,19 @@ def test_data_frames():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_dtype(dtype, digits):
+def test_precision_is_that_of_the_samples(dtype, digits):
     X_train, X_test, y_train, _ = digits
-    clf = small(dtype=dtype, max_iter=2).fit(X_train, y_train)
+    clf = small(max_iter=2).fit(X_train.astype(dtype), y_train)
     assert clf.memories_.dtype == clf.decision_function(X_test).dtype == dtype
     for other in (np.float32, np.float64):
         assert clf.predict(X_test.astype(other)).shape == (len(X_test),)
-    assert small(dtype=dtype, max_iter=2).fit(
-        (8 * X_train).astype(np.int8), y_train
-    ).memories_.dtype == np.dtype(dtype)
 
 
-def test_automatic_dtype_is_double_only_where_it_is_free(digits):
+def test_precision_is_double_only_where_it_is_free(digits):
     X_train, _, y_train, _ = digits
     assert small(max_iter=1).fit(X_train, y_train).memories_.dtype == np.float64
+    whole = small(max_iter=1).fit((8 * X_train).astype(np.int8), y_train)
+    assert whole.memories_.dtype == np.float64
     large = small(n_memories=2000, max_iter=1).fit(X_train, y_train)
     assert large.memories_.dtype == np.float32
 
@@ -215,8 +211,7 @@ def test_kept_temperature_belongs_to_the_kept_memories(digits):
     X_train, X_test, y_train, y_test = digits
     clf = small(
         temperature=4.0,
-        initial_temperature=40.0,
-        temperature_ramp=30,
+        temperature_ramp=(10.0, 30),
         early_stopping=True,
         max_iter=30,
     ).fit(X_train, y_train, X_val=X_test, y_val=y_test)
@@ -235,7 +230,7 @@ def test_warm_start_goes_on(digits):
         clf.fit(X_train, y_train + 1)
     with pytest.raises(ValueError, match="features"):
         clf.fit(X_train[:, :5], y_train)
-    with pytest.raises(ValueError, match="n_memories=61, but"):
+    with pytest.raises(ValueError, match="n_memories=61 differs"):
         clf.set_params(n_memories=61).fit(X_train, y_train)
 
 
@@ -275,7 +270,7 @@ def test_memories_init_is_the_start(digits):
     X, _, y, _ = digits
     rng = np.random.default_rng(0)
     start = rng.uniform(-0.5, 0.5, (60, 74))
-    still = small(memories_init=start, learning_rate_init=1e-12, max_iter=1)
+    still = small(init=start, learning_rate_init=1e-12, max_iter=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         still.fit(X, y)
@@ -294,44 +289,59 @@ def test_verbose(capsys, digits):
     )
 
 
-@pytest.fixture
-def ctrl_c():
-    """Let SIGINT raise KeyboardInterrupt, which background jobs ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+def interrupted_in(monkeypatch, step):
+    """Let Ctrl-C come in the middle of a training step."""
+    steps, descend = itertools.count(1), CpuTrainer._step
+
+    def interrupt(self, *args):
+        descend(self, *args)
+        if next(steps) == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(CpuTrainer, "_step", interrupt)
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("formulation", ["feedforward", "energy"])
-def test_interrupt_keeps_a_usable_model(formulation, early_stopping, ctrl_c, digits):
+def test_interrupt_keeps_a_usable_model(
+    formulation, early_stopping, monkeypatch, digits
+):
     X_train, X_test, y_train, y_test = digits
     clf = small(
-        n_memories=2000,
-        formulation=formulation,
-        early_stopping=early_stopping,
-        max_iter=2000,
-        tol=None,
+        formulation=formulation, early_stopping=early_stopping, batch_size=100, tol=None
     )
-
-    def interrupt():
-        deadline = time.monotonic() + 60
-        while len(getattr(clf, "loss_curve_", [])) < 5 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.warns(UserWarning, match="interrupted after"):
+    n_batches = 13 if early_stopping else 14
+    interrupted_in(monkeypatch, 5 * n_batches + 3)
+    with pytest.warns(UserWarning, match="interrupted after 5 epochs"):
         clf.fit(X_train, y_train)
-    thread.join()
-    assert 5 <= clf.n_iter_ < 2000
-    assert clf.score(X_test, y_test) > 0.5
+    assert clf.n_iter_ == len(clf.loss_curve_) == 5
+    assert clf.score(X_test, y_test) > 0.8
     if early_stopping:
+        assert len(clf.validation_scores_) == 5
         assert clf.best_iter_ == 1 + np.argmax(clf.validation_scores_)
-    copy.deepcopy(clf).partial_fit if early_stopping else clf.partial_fit(
-        X_train, y_train
-    )
+    else:
+        clf.partial_fit(X_train, y_train)
+
+
+def test_interrupt_keeps_the_best_memories(monkeypatch, digits):
+    X_train, X_test, y_train, y_test = digits
+    clf = small(batch_size=100, learning_rate="constant", learning_rate_init=0.1)
+    interrupted_in(monkeypatch, 9 * 14 + 1)
+    with pytest.warns(UserWarning, match="interrupted after 9 epochs"):
+        clf.fit(X_train, y_train, X_val=X_test, y_val=y_test)
+    assert clf.score(X_test, y_test) == max(clf.validation_scores_)
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_interrupt_before_the_first_epoch_is_over(warm_start, monkeypatch, digits):
+    X, _, y, _ = digits
+    clf = small(warm_start=warm_start, max_iter=2).fit(X, y)
+    before = copy.deepcopy(vars(clf))
+    interrupted_in(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y)
+    assert_unchanged(clf, before)
+    assert not hasattr(clone(clf), "network_")
 
 
 # --- temperature, energy, updates ---
@@ -349,10 +359,13 @@ def test_automatic_temperature_follows_the_data(digits):
     assert T(n_memories=120) > T()
     assert T(temperature=3.5) == 3.5
     assert T(power=20) > T(power=3) > T(power=2)
-    law = [auto_temperature(Polynomial(3), K, 1000, 20.0, 500.0) for K in (100, 800)]
-    assert_allclose(law[1] / law[0], 2)
-    law = [auto_temperature(Polynomial(2), 500, n, 20.0, 500.0) for n in (100, 1600)]
-    assert_allclose(law[0] / law[1], 2)
+
+    def law(n, K, n_samples):
+        sizes = Statistics(n_samples, 20.0, 500.0, 600.0, np.ones(5), 0.0, 0.0)
+        return auto_temperature(Polynomial(n), K, sizes, 0.0)
+
+    assert_allclose(law(3, 800, 1000) / law(3, 100, 1000), 2)
+    assert_allclose(law(2, 500, 100) / law(2, 500, 1600), 2)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20, 30])
@@ -386,7 +399,9 @@ def check_no_silent_collapse(X, y, n, m, factor):
 
 def test_compute_energy(digits):
     X_train, X_test, y_train, y_test = digits
-    clf = small(formulation="energy", power=3, bias=0).fit(X_train, y_train)
+    clf = small(formulation="energy", power=3, intercept_scaling=0).fit(
+        X_train, y_train
+    )
     energies = np.array(
         [clf.compute_energy(X_test, np.full(len(X_test), c)) for c in clf.classes_]
     )
@@ -404,9 +419,11 @@ def test_more_updates(digits):
     X_train, X_test, y_train, y_test = digits
     clf = small(formulation="energy").fit(X_train, y_train)
     once = clf.decision_function(X_test)
-    clf.set_params(n_updates=3)
-    assert not np.allclose(clf.decision_function(X_test), once)
-    assert clf.score(X_test, y_test) > 0.9
+    scores = clf.network_.scores(X_test, n_updates=3)
+    assert not np.allclose(scores, once)
+    assert (scores.argmax(axis=1) == y_test).mean() > 0.9
+    with pytest.raises(ValueError, match="n_updates=2 needs formulation='energy'"):
+        small(max_iter=1).fit(X_train, y_train).network_.scores(X_test, n_updates=2)
 
 
 def test_an_energy_of_ones_own(digits):
@@ -436,8 +453,11 @@ def test_an_energy_of_ones_own(digits):
         ("temperature", -1.0),
         ("temperature", np.inf),
         ("temperature", "hot"),
-        ("initial_temperature", 0),
-        ("temperature_ramp", -1),
+        ("temperature_ramp", 5),
+        ("temperature_ramp", (0, 5)),
+        ("temperature_ramp", (2.0, -1)),
+        ("temperature_ramp", (2.0, 1.5)),
+        ("temperature_ramp", (2.0, 3, 4)),
         ("loss", "hinge"),
         ("error_exponent", 0.5),
         ("learning_rate_init", 0),
@@ -448,8 +468,10 @@ def test_an_energy_of_ones_own(digits):
         ("batch_size", 0),
         ("batch_size", "half"),
         ("max_iter", 0),
-        ("init_std", -0.1),
-        ("init_mean", 2),
+        ("init", (0.0, -0.1)),
+        ("init", (2, 0.1)),
+        ("init", (0.1,)),
+        ("init", "normal"),
         ("tol", -1),
         ("validation_fraction", 1.0),
         ("n_iter_no_change", 0),
@@ -457,15 +479,22 @@ def test_an_energy_of_ones_own(digits):
         ("class_weight", {17: 2.0}),
         ("class_weight", {1: -2.0}),
         ("random_state", "seed"),
-        ("dtype", "float16"),
         ("device", "tpu"),
-        ("device", "cuda"),
+        ("device", "cuda:99"),
         ("gradient_tolerance", 1.0),
-        ("n_updates", 0),
-        ("n_updates", 2),
-        ("memories_init", np.zeros((3, 74))),
-        ("memories_init", np.full((60, 74), 1.5)),
-        ("memories_init", np.full((60, 74), np.nan)),
+        ("reinit_dead", 1.5),
+        ("input_dropout", 1),
+        ("input_dropout", -0.1),
+        ("input_dropout", "some"),
+        ("input_noise", -0.1),
+        ("input_noise", np.inf),
+        ("input_noise", "some"),
+        ("intercept_scaling", -1.0),
+        ("intercept_scaling", np.nan),
+        ("intercept_scaling", "some"),
+        ("init", np.zeros((3, 74))),
+        ("init", np.full((60, 74), 1.5)),
+        ("init", np.full((60, 74), np.nan)),
     ],
 )
 def test_bad_parameters(parameter, value, digits):
@@ -505,7 +534,8 @@ def test_bad_parameters(parameter, value, digits):
 )
 def test_bad_data(change, message, digits):
     X, _, y, _ = digits
-    clf = small(max_iter=1, dtype="float32").fit(X, y)
+    X = X.astype(np.float32)
+    clf = small(max_iter=1).fit(X, y)
     before = copy.deepcopy(vars(clf))
     with pytest.raises(ValueError, match=message):
         clf.fit(**{"X": X, "y": y} | change(X, y))
@@ -544,7 +574,7 @@ def test_failure_in_training_leaves_the_model_as_it_was(monkeypatch, digits):
     def fail(*args):
         raise MemoryError("no room for the overlaps")
 
-    monkeypatch.setattr("skdam.kernels.numpy.NumpyKernel.descend", fail)
+    monkeypatch.setattr("skdam._backends.cpu.CpuTrainer._step", fail)
     for method in (clf.fit, clf.partial_fit):
         with pytest.raises(MemoryError):
             method(X, y)
@@ -584,14 +614,14 @@ def test_extreme_shapes(n_samples, n_features, n_classes):
     assert clf.score(X, y) > 0.9
 
 
-def test_stratified_split_needs_two_of_a_class():
-    X, y = load_iris(return_X_y=True)
+def test_a_class_of_one_sample_stays_in_training(digits):
+    X, _, y, _ = digits
     y = y.copy()
-    y[0] = 7
-    with pytest.raises(ValueError, match="least populated class"):
-        small(early_stopping=True).fit(X, y)
-    X_train, X_val, y_train, y_val = train_test_split(X, y % 7, random_state=0)
-    small(early_stopping=True).fit(X_train, y_train, X_val=X_val, y_val=y_val)
+    y[0] = 77
+    clf = small(early_stopping=True).fit(X, y)
+    assert clf.predict(X[:1]) == [77]
+    with pytest.raises(ValueError, match="validation_fraction=0.1 of 15 samples"):
+        small(early_stopping=True).fit(X[:15], np.arange(15) // 2)
 
 
 def assert_unchanged(clf, before):
@@ -602,7 +632,10 @@ def assert_unchanged(clf, before):
 
 
 def assert_equal(one, other):
-    if hasattr(other, "__dict__") and not isinstance(other, np.ndarray):
+    if isinstance(other, tuple):
+        for one_part, other_part in zip(one, other, strict=True):
+            assert_equal(one_part, other_part)
+    elif hasattr(other, "__dict__") and not isinstance(other, np.ndarray):
         assert_equal(vars(one), vars(other))
     elif isinstance(other, dict):
         assert one.keys() == other.keys()
@@ -614,7 +647,7 @@ def assert_equal(one, other):
 
 def test_samples_too_large_for_the_memories(digits):
     X, _, y, _ = digits
-    clf = small(dtype="float32").fit(X, y)
+    clf = small().fit(X.astype(np.float32), y)
     with (
         np.errstate(all="ignore"),
         pytest.raises(ValueError, match="too large for the precision of the memories"),

@@ -59,9 +59,12 @@ def test_errors_say_what_to_do(folder, monkeypatch):
     (folder / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(FileNotFoundError, match="t10k-labels-idx1-ubyte"):
         load_mnist(folder)
-    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01\x00\x00\x00\x09")
-    with pytest.raises(ValueError, match="not an IDX file"):
-        load_mnist(folder)
+    # Truncated in the values, in the header and in the magic number; of another type.
+    whole = b"\x00\x00\x08\x01\x00\x00\x00\x09"
+    for content in (whole, whole[:6], whole[:3], b"\x00\x00\x0d" + whole[3:]):
+        (folder / "t10k-labels-idx1-ubyte").write_bytes(content)
+        with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte is not an IDX"):
+            load_mnist(folder)
 
     def offline(*args, **options):
         raise OSError("no network")

@@ -29,10 +29,9 @@ from skdam.inspection import (
     WindowDisplay,
     contributions,
     decisive_memories,
-    measures,
     recognition_units,
 )
-from skdam.window import HyperparameterWindow, Trajectory
+from skdam.model_selection import HyperparameterWindow, TrainingRun
 
 # Networks of a few epochs are looked at here, not good ones.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -47,20 +46,24 @@ def agg():
     plt.close("all")
 
 
-def network(n_memories=7, seed=0, **parameters):
-    """Return a classifier with random memories."""
-    rng = np.random.default_rng(seed)
+def network(memories=7, connections=None, **parameters):
+    """Return a classifier with given or random memories, which fit does not change."""
+    rng = np.random.default_rng(0)
+    if isinstance(memories, int):
+        memories = rng.uniform(-1, 1, (memories, N_FEATURES))
+    if connections is None:
+        connections = rng.uniform(-1, 1, (len(memories), len(CLASSES)))
     parameters = {
         "temperature": 2.0,
+        "init": np.hstack([memories, connections]),
+        "learning_rate_init": 1e-300,
         "max_iter": 1,
-        "dtype": "float64",
-        "bias": 0,
+        "reinit_dead": 0,
+        "intercept_scaling": 0,
+        "random_state": 0,
     } | parameters
-    clf = DenseAssociativeMemoryClassifier(n_memories, random_state=seed, **parameters)
-    clf.fit(samples(30), np.resize(CLASSES, 30))
-    clf.memories_ = rng.uniform(-1, 1, (n_memories, N_FEATURES))
-    clf.recognition_connections_ = rng.uniform(-1, 1, (n_memories, 3))
-    return clf
+    clf = DenseAssociativeMemoryClassifier(**parameters)
+    return clf.fit(samples(30), np.resize(CLASSES, 30))
 
 
 def samples(n, seed=0):
@@ -69,13 +72,14 @@ def samples(n, seed=0):
 
 def expected_contributions(clf, X, F):
     """Return contributions by loops, and then relative to the largest of the row."""
+    visible = np.column_stack([clf.memories_, clf.thresholds_])
     rows = [
         literal.contributions(
             F,
             clf.temperature_,
-            clf.memories_,
+            visible,
             clf.recognition_connections_,
-            v,
+            [*v, clf.intercept_scaling_],
             list(CLASSES).index(label),
         )
         for v, label in zip(X, clf.predict(X), strict=True)
@@ -89,10 +93,7 @@ def expected_contributions(clf, X, F):
 
 
 def test_recognition_units_are_counted_by_memory():
-    clf = network(4)
-    clf.recognition_connections_ = np.array(
-        [[1, -1, -1], [0.91, 0.95, -1], [0.9, 0.5, 0.89], [1, 1, 1]]
-    )
+    clf = network(4, [[1, -1, -1], [0.91, 0.95, -1], [0.9, 0.5, 0.89], [1, 1, 1]])
     assert recognition_units(clf).tolist() == [1, 2, 0, 3]
     assert recognition_units(clf, cutoff=0.6).tolist() == [1, 2, 2, 3]
     assert recognition_units(clf, cutoff=-1).tolist() == [1, 2, 3, 3]
@@ -126,11 +127,24 @@ def test_contributions_are_the_loops(energy, power, F, formulation):
         assert decisive_memories(clf, X, ratio).tolist() == counts
 
 
+def test_contributions_include_the_thresholds():
+    clf = network(intercept_scaling=1.0, learning_rate_init=0.1, power=30)
+    assert clf.thresholds_.any()
+    X = samples(20, seed=1)
+    _, relative = expected_contributions(clf, X, literal.rectified_polynomial(30))
+    assert_allclose(contributions(clf, X), relative, rtol=1e-9, atol=1e-300)
+
+
+def test_fitted_networks_do_not_follow_set_params():
+    clf, X = network(power=3), samples(20)
+    expected = contributions(clf, X)
+    clf.set_params(energy="softplus", power=9, temperature=7.0, intercept_scaling=1.0)
+    assert_array_equal(contributions(clf, X), expected)
+
+
 def test_the_predicted_class_counts_and_not_the_start():
     """A memory of the predicted class overlaps more than one of another class."""
-    clf = network(2, power=30)
-    clf.memories_ = np.ones((2, N_FEATURES))
-    clf.recognition_connections_ = np.array([[1, -1, -1], [0.5, -1, -1]])
+    clf = network(np.ones((2, N_FEATURES)), [[1, -1, -1], [0.5, -1, -1]], power=30)
     X = np.ones((1, N_FEATURES))
     assert clf.predict(X) == ["a"]
     assert_allclose(contributions(clf, X), [[1, ((6 + 2.5) / (6 + 3)) ** 30]])
@@ -139,9 +153,8 @@ def test_the_predicted_class_counts_and_not_the_start():
 
 @pytest.mark.parametrize("power", [2, 30, 100, 1000])
 def test_no_power_is_too_large(power):
-    clf = network(3, power=power)
-    clf.recognition_connections_ = np.zeros((3, 3))
-    clf.memories_ = np.ones((3, N_FEATURES)) * [[1], [0.9999], [-1]]
+    memories = np.ones(N_FEATURES) * [[1], [0.9999], [-1]]
+    clf = network(memories, np.zeros((3, 3)), power=power)
     X = 1e4 * np.ones((2, N_FEATURES)) * [[1], [1e-10]]
     with np.errstate(all="ignore"):
         found = contributions(clf, X)
@@ -149,45 +162,43 @@ def test_no_power_is_too_large(power):
 
 
 def test_exponentials_of_any_size():
-    clf = network(2, energy="exponential", temperature=1.0)
-    clf.recognition_connections_ = np.zeros((2, 3))
-    clf.memories_ = np.array([[1.0], [0.9999]]) * np.ones(N_FEATURES)
-    X = np.ones((2, N_FEATURES)) * [[1e4], [-1e4]]
+    options = {"energy": "exponential", "temperature": 1.0}
+    memories = np.ones(N_FEATURES) * [[1], [0.9999]]
+    clf = network(memories, np.zeros((2, 3)), **options)
+    X = np.ones(N_FEATURES) * [[1e4], [-1e4]]
     expected = [[1, np.exp(-6)], [np.exp(-6), 1]]
     with np.errstate(all="ignore"):
         assert_allclose(contributions(clf, X), expected, rtol=1e-9)
 
 
 def test_no_memory_contributes():
-    clf = network(3)
-    clf.memories_ = -np.ones((3, N_FEATURES))
-    clf.recognition_connections_ = np.zeros((3, 3))
-    X = np.ones((1, N_FEATURES)) * [[1], [0], [-1]]
+    # The connections cancel in the state of the first class.
+    clf = network(-np.ones((3, N_FEATURES)), [[1, 0.5, 0.5]] * 3)
+    X = np.ones(N_FEATURES) * [[1], [0], [-1]]
     assert decisive_memories(clf, X).tolist() == [0, 0, 3]
     assert_array_equal(contributions(clf, X), np.repeat([[0.0], [0], [1]], 3, axis=1))
 
 
-def test_an_energy_of_ones_own_that_overflows_says_so():
+def test_a_users_energy_that_overflows_says_so():
     class Steep(literal.Quartic):
         def value(self, x):
             return np.exp(x**2)
 
-    clf = network(energy=literal.Quartic())
-    clf.energy = Steep()
+    clf = network(energy=Steep())
     with np.errstate(over="ignore"), pytest.raises(OverflowError, match="Steep"):
         contributions(clf, 100 * samples(3))
 
 
-def test_samples_come_in_batches(monkeypatch):
+def test_samples_come_in_blocks(monkeypatch):
     clf, X = network(), samples(25)
     whole, counts = contributions(clf, X), decisive_memories(clf, X)
-    monkeypatch.setattr(measures, "SAMPLES_AT_ONCE", 4)
+    monkeypatch.setattr("skdam.network.ELEMENTS_AT_ONCE", 4 * 7)
     assert_allclose(contributions(clf, X), whole, rtol=1e-12)
     assert_array_equal(decisive_memories(clf, X), counts)
 
 
 def test_memory_does_not_grow_with_the_samples(monkeypatch):
-    monkeypatch.setattr(measures, "SAMPLES_AT_ONCE", 500)
+    monkeypatch.setattr("skdam.network.ELEMENTS_AT_ONCE", 2**18)
     clf, X = network(400), samples(20000)
     tracemalloc.start()
     try:
@@ -215,8 +226,9 @@ def test_data_of_all_kinds():
 def test_arrays_of_other_namespaces(name):
     xp = pytest.importorskip(name, exc_type=ImportError)
     X, y = samples(30), np.arange(30) % 3
-    clf = DenseAssociativeMemoryClassifier(9, dtype="float64", max_iter=5)
-    clf.set_params(random_state=0, temperature=3.0)
+    clf = DenseAssociativeMemoryClassifier(
+        9, max_iter=5, random_state=0, temperature=3.0
+    )
     here = clone(clf).fit(X, y)
     with config_context(array_api_dispatch=True):
         there = clf.fit(xp.asarray(X), xp.asarray(y))
@@ -260,7 +272,7 @@ def test_bad_input(call, message):
         call(network(), samples(3))
 
 
-def test_estimators_that_are_none():
+def test_estimators_that_cannot_be_inspected():
     for function in (recognition_units, lambda clf: contributions(clf, samples(3))):
         with pytest.raises(NotFittedError):
             function(DenseAssociativeMemoryClassifier())
@@ -271,8 +283,7 @@ def test_estimators_that_are_none():
 @pytest.mark.parametrize("power", [2, 30])
 def test_counts_on_trained_networks(power, digits):
     X, X_test, y, _ = digits
-    clf = DenseAssociativeMemoryClassifier(100, power=power, random_state=0)
-    clf.fit(X, y)
+    clf = DenseAssociativeMemoryClassifier(100, power=power, random_state=0).fit(X, y)
     counts = decisive_memories(clf, X_test)
     shares = contributions(clf, X_test)
     assert_array_equal(counts, (shares > 0.9).sum(axis=1))
@@ -332,10 +343,7 @@ def test_memories_that_cannot_be_drawn(options, message):
 
 
 def test_recognition_units_have_a_bar_for_each_count():
-    clf = network(4)
-    clf.recognition_connections_ = np.array(
-        [[1, -1, -1], [1, 1, -1], [0.5, 0.5, 1], [-1, -1, -1]]
-    )
+    clf = network(4, [[1, -1, -1], [1, 1, -1], [0.5, 0.5, 1], [-1, -1, -1]])
     _, ax = plt.subplots()
     display = RecognitionUnitsDisplay.from_estimator(clf, ax=ax, color="red")
     assert display.ax_ is ax
@@ -361,14 +369,12 @@ def test_decisive_memories_share_the_last_bar():
 
 
 def test_learning_curves_have_an_arrow_at_each_crossing():
-    networks = [
-        Trajectory({}, np.array(errors), 0.02, None, 0.0)
+    runs = [
+        TrainingRun({}, np.array(errors), 0.02, None, 0.0)
         for errors in ([0.1, 0.03, 0.01], [0.1, 0.05, 0.02])
     ]
     _, ax = plt.subplots()
-    display = LearningCurvesDisplay.from_trajectories(
-        networks, ax=ax, label="n = 2", color="green"
-    )
+    display = LearningCurvesDisplay.from_runs(runs, ax=ax, label="n = 2", color="green")
     assert display.first_epochs == [3, None]
     assert_allclose(display.lines_[0].get_xydata(), [[1, 10], [2, 3], [3, 1]])
     assert_allclose(display.lines_[1].get_ydata(), [10, 5, 2])
@@ -378,16 +384,16 @@ def test_learning_curves_have_an_arrow_at_each_crossing():
     assert {line.get_color() for line in display.lines_} == {"green"}
     _, labels = ax.get_legend_handles_labels()
     assert labels == ["n = 2"]
-    second = LearningCurvesDisplay.from_trajectories(networks, ax=ax)
+    second = LearningCurvesDisplay.from_runs(runs, ax=ax)
     assert second.lines_[0].get_color() == second.lines_[1].get_color()
 
 
 def test_learning_curves_need_one_threshold():
-    one, other = (Trajectory({}, np.ones(2), t, None, 0.0) for t in (0.02, 0.03))
+    one, other = (TrainingRun({}, np.ones(2), t, None, 0.0) for t in (0.02, 0.03))
     with pytest.raises(ValueError, match=r"\[0.02, 0.03\]"):
-        LearningCurvesDisplay.from_trajectories([one, other])
+        LearningCurvesDisplay.from_runs([one, other])
     with pytest.raises(ValueError, match="none"):
-        LearningCurvesDisplay.from_trajectories([])
+        LearningCurvesDisplay.from_runs([])
 
 
 def window_of(points, size):
@@ -416,7 +422,7 @@ def test_window_over_a_grid_is_outlined():
     assert display.colorbar_.ax.get_ylabel() == "Validation error (%)"
 
 
-def test_window_over_values_that_are_no_numbers():
+def test_window_over_values_that_are_not_numbers():
     points = [(x, y, 0.1) for x in ("auto", 3) for y in (True, None)]
     display = WindowDisplay.from_window(window_of(points, 1), "x", "y")
     for ticks, texts in (
@@ -437,9 +443,16 @@ def test_window_over_scattered_candidates_is_ringed():
     assert display.points_.get_cmap().name == "magma"
 
 
-def test_window_needs_parameters_that_all_candidates_have():
-    window = HyperparameterWindow([{"x": 1, "y": 2}, {"x": 1}], np.ones(2), 2)
-    with pytest.raises(ValueError, match=r"'y' must be .* got \{'x': 1\}"):
+@pytest.mark.parametrize(
+    "candidates, message",
+    [
+        ([{"x": 1, "y": 2}, {"x": 1}], r"'y' must be .* got \{'x': 1\}"),
+        ([{"x": 1, "y": np.eye(n)} for n in (2, 3)], "'y' has arrays as values"),
+    ],
+)
+def test_window_needs_values_on_both_axes(candidates, message):
+    window = HyperparameterWindow(candidates, np.ones(2), 2)
+    with pytest.raises(ValueError, match=message):
         WindowDisplay.from_window(window, "x", "y")
 
 
@@ -449,7 +462,7 @@ def test_window_needs_parameters_that_all_candidates_have():
         lambda: MemoriesDisplay.from_estimator(None),
         lambda: RecognitionUnitsDisplay.from_estimator(None),
         lambda: DecisiveMemoriesDisplay.from_estimator(None, None),
-        lambda: LearningCurvesDisplay.from_trajectories([]),
+        lambda: LearningCurvesDisplay.from_runs([]),
         lambda: WindowDisplay.from_window(None, "x", "y"),
         lambda: MemoriesDisplay(np.zeros((1, 2, 2))).plot(),
     ],

@@ -6,9 +6,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skdam import DenseAssociativeMemory
+from skdam._backends import recall_cpu, recall_cuda
+from skdam._backends.overlap_tables import overlap_tables
 from skdam.energies import Exponential, LogCosh, Polynomial, RectifiedPolynomial
-from skdam.kernels import recall, recall_cuda
-from skdam.overlap_tables import overlap_tables
 
 
 @pytest.fixture(params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -44,16 +44,17 @@ def test_does_what_the_host_does(clamped, energy, device):
     states = rng.choice(np.array([-1, 0, 1], np.int8), (5, 21))
     tables = overlap_tables(energy, 21)
     energies = np.asarray(Polynomial(2).value(np.arange(-21.0, 22.0)))
+    # Data frames come column by column.
     result, expected = (
-        relax(
-            patterns,
-            states,
+        backend.recall(
+            np.asfortranarray(patterns),
+            np.asfortranarray(states),
             tables,
-            recall.sweep_orders(0, 21),
-            free=states == 0 if clamped else None,
+            recall_cpu.sweep_orders(0, 21),
+            free=np.asfortranarray(states == 0) if clamped else None,
             energy_of_overlap=energies,
         )
-        for relax in (recall_cuda.relax, recall.relax)
+        for backend in (recall_cuda, recall_cpu)
     )
     assert (expected.states != states).any()
     for one, other in zip(result, expected, strict=True):
@@ -66,12 +67,14 @@ def test_the_last_sweep(device):
     states = rng.choice(np.array([-1, 1], np.int8), (6, 40))
     tables = overlap_tables(Polynomial(2), 40)
     result, expected = (
-        relax(patterns, states, tables, recall.sweep_orders(0, 40), max_sweeps=1)
-        for relax in (recall_cuda.relax, recall.relax)
+        backend.recall(
+            patterns, states, tables, recall_cpu.sweep_orders(0, 40), max_sweeps=1
+        )
+        for backend in (recall_cuda, recall_cpu)
     )
-    assert not expected.settled.all()
+    assert not expected.converged.all()
     assert_array_equal(result.states, expected.states)
-    assert_array_equal(result.settled, expected.settled)
+    assert_array_equal(result.converged, expected.converged)
 
 
 def test_nvrtc_compiles_the_source():

@@ -1,7 +1,8 @@
-"""What the benchmarks share: small data, the clock, rounds, machine and report."""
+"""What the benchmarks share: options, small data, the clock, rounds and the report."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -19,11 +20,64 @@ from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_info
 
 import skdam
-from skdam.datasets import MNIST
+from skdam._gpu import count_devices, cupy
+from skdam.datasets import MNIST, load_mnist
+
+FOLDER = Path(__file__).resolve().parent
 
 
-def digits() -> MNIST:
-    """Return scikit-learn's digits, scaled as MNIST is."""
+class Options(argparse.ArgumentParser):
+    """Command line options, with those that all benchmarks have.
+
+    Parameters
+    ----------
+    docstring : str
+        Docstring of the script; its first line describes it.
+    parts : sequence of str, optional
+        Parts of the benchmark, of which ``--parts`` chooses some.
+    docs : bool, default=False
+        Whether the benchmark writes to the folder ``docs``, too.
+    """
+
+    def __init__(self, docstring: str, *, parts=(), docs: bool = False):
+        super().__init__(description=docstring.partition("\n")[0])
+        self.known_parts, self.sizes = parts, {}
+        add = self.add_argument
+        add("--quick", action="store_true", help="small data, to a new folder")
+        add("--mnist", metavar="FOLDER", help="IDX files; default: SKDAM_MNIST, OpenML")
+        add("--output", type=Path, metavar="DIR", help="default: results, beside this")
+        if parts:
+            add("--parts", default=",".join(parts), help="default: %(default)s")
+        if docs:
+            add("--docs", type=Path, metavar="DIR", help="default: docs, or --output")
+
+    def size(self, flag: str, about: str, default, quick=None, type=int) -> None:
+        """Add a number that has another default with --quick."""
+        self.sizes[flag.replace("-", "_")] = default, quick
+        self.add_argument(f"--{flag}", type=type, help=f"{about}; default {default}")
+
+    def parse(self) -> argparse.Namespace:
+        """Return the options; with --quick, results go to a new folder."""
+        args = self.parse_args()
+        for name, (default, quick) in self.sizes.items():
+            if getattr(args, name) is None:
+                setattr(args, name, quick if args.quick else default)
+        if self.known_parts:
+            args.parts = [part for part in args.parts.split(",") if part]
+            if unknown := set(args.parts) - set(self.known_parts):
+                self.error(f"unknown parts: {', '.join(sorted(unknown))}")
+        if args.quick and args.output is None:
+            args.output = Path(tempfile.mkdtemp())
+        if "docs" in args:
+            args.docs = args.docs or args.output or FOLDER.parents[1] / "docs"
+        args.output = args.output or FOLDER / "results"
+        return args
+
+
+def load_images(args: argparse.Namespace) -> MNIST:
+    """Return MNIST; with --quick, scikit-learn's digits, scaled alike."""
+    if not args.quick:
+        return load_mnist(args.mnist)
     X, y = load_digits(return_X_y=True)
     X = X.astype(np.float32) / 8 - 1
     X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
@@ -34,17 +88,6 @@ def held_out(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return X and y without the last sixth, and X and y of the last sixth."""
     kept = len(X) * 5 // 6
     return X[:kept], y[:kept], X[kept:], y[kept:]
-
-
-def folders(
-    quick: bool, output: Path | None = None, docs: Path | None = None
-) -> tuple[Path, Path]:
-    """Return where results and pages go: one new folder, if it is to be quick."""
-    if quick:
-        new = Path(tempfile.mkdtemp())
-        return new, new
-    beside = Path(__file__).resolve().parent
-    return output or beside / "results", docs or output or beside.parents[1] / "docs"
 
 
 class EpochClock:
@@ -83,6 +126,12 @@ class EpochClock:
             self.tick(fitted_estimator)
 
 
+def seconds_of(function: Callable, *arguments) -> float:
+    begin = perf_counter()
+    function(*arguments)
+    return perf_counter() - begin
+
+
 def round_robin(
     tasks: dict[str, Callable[[], float]], n_rounds: int
 ) -> Iterator[dict[str, list[float]]]:
@@ -110,21 +159,40 @@ def spread(values) -> dict:
     }
 
 
-def ratio(above: list[float], below: list[float]) -> dict:
+def spreads(seconds: dict[str, list[float]]) -> dict[str, dict]:
+    return {name: spread(rounds) for name, rounds in seconds.items()}
+
+
+def ratio(above, below) -> dict:
     """Return the spread of the ratios, each within one round."""
     return spread(np.divide(above, below))
+
+
+def ratios(seconds: dict[str, list[float]], base: str) -> dict[str, dict]:
+    """Return the spread of each task's ratio to the task ``base``."""
+    return {name: ratio(rounds, seconds[base]) for name, rounds in seconds.items()}
 
 
 def sgemm_peak(size: int) -> float:
     """Return the flop/s of a square float32 product: the better of two."""
     a, b = np.random.default_rng(0).random((2, size, size), dtype=np.float32)
     out = np.empty_like(a)
-    seconds = []
-    for _ in range(2):
-        begin = perf_counter()
-        np.matmul(a, b, out=out)
-        seconds.append(perf_counter() - begin)
+    seconds = [seconds_of(np.matmul, a, b, out) for _ in range(2)]
     return 2 * size**3 / min(seconds)
+
+
+def gpu() -> dict | None:
+    """Describe the CUDA device that CuPy sees; None without one."""
+    if not count_devices():
+        return None
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    return {
+        "name": properties["name"].decode(),
+        "memory_bytes": properties["totalGlobalMem"],
+        "cuda_runtime": cupy.cuda.runtime.runtimeGetVersion(),
+        "cuda_driver": cupy.cuda.runtime.driverGetVersion(),
+        "cupy": cupy.__version__,
+    }
 
 
 def machine() -> dict:
@@ -154,13 +222,6 @@ def machine() -> dict:
     }
 
 
-def now() -> dict:
-    """Return the date, and how busy the machine is where it tells."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"date": date, "load_average": load}
-
-
 class Report:
     """Results that go into one JSON file, which is written after each finished item."""
 
@@ -172,10 +233,15 @@ class Report:
         self.results["machine"] = machine()
 
     def part(self, name: str, *, keep: bool = False, **settings) -> dict:
-        """Return the dictionary of a part, empty unless it is to be kept."""
+        """Return the dictionary of a part, empty unless it is to be kept.
+
+        It holds the date, how busy the machine is where it tells, and the settings.
+        """
         part = self.results.get(name, {}) if keep else {}
         self.results[name] = part
-        part.update(now(), settings=settings)
+        part["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+        part["load_average"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        part["settings"] = settings
         return part
 
     def save(self) -> None:

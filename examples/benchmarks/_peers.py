@@ -80,7 +80,7 @@ def tiled_seconds(parameters: dict, temperature: float, X, y, n_steps: int) -> f
     batch_size = parameters["batch_size"]
     n_classes = int(y.max()) + 1
     shape = (parameters["n_memories"], X.shape[1] + n_classes)
-    memories = np.random.default_rng(0).normal(0, parameters["init_std"], shape)
+    memories = np.random.default_rng(0).normal(*parameters["init"], shape)
     velocity = np.zeros(shape)
     begin = perf_counter()
     for start in range(0, n_steps * batch_size, batch_size):

@@ -2,11 +2,10 @@
 
     python examples/benchmarks/baseline.py --tables FOLDER --mnist FOLDER
 
-writes ``results/baseline.json``, the page ``docs/baseline.md`` and a figure of mean
-ranks in ``docs/_static``; ``--quick`` tries everything on small data in seconds, and
-writes to a new folder. FOLDER holds csv files of numbers with a header, the class in
-their last column, ``target``; without it only the four data sets of scikit-learn are
-compared.
+writes ``results/baseline.json``, the tables of ``docs/baseline.md`` and a figure of
+mean ranks in ``docs/_static``; ``--quick`` tries everything on small data in seconds.
+FOLDER holds csv files of numbers with a header, the class in their last column,
+``target``; without it only the four data sets of scikit-learn are compared.
 
 What is measured
 ----------------
@@ -19,9 +18,9 @@ mnist
     The same on 10 000 training images, drawn anew for each repeat, and all test images;
     pixels are on one scale, [-1, 1], and are not standardised.
 regularisation
-    Noise on the features, or hidden ones, on all of MNIST: each is trained on 50 000
-    images and scored on the other 10 000 of the training images, and the best, with
-    nothing else changed, trained with three seeds on all 60 000 and tested.
+    Noise on the features, or dropout of some, on all of MNIST: each is trained on
+    50 000 images and scored on the other 10 000 of the training images, and the best,
+    with nothing else changed, trained with three seeds on all 60 000 and tested.
 leave-one-out
     The accuracy of skdam with each set of parameters in ``CANDIDATES``. For each table,
     the candidate that is best on average over the others is chosen, and scored on it:
@@ -42,7 +41,6 @@ repeats, each a mean over its folds.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -61,7 +59,7 @@ from _compared import (
     read_table,
     values,
 )
-from _measure import Report, digits, folders, held_out
+from _measure import Options, Report, held_out, load_images
 from scipy.stats import friedmanchisquare, studentized_range
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -75,7 +73,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from skdam import DenseAssociativeMemoryClassifier
-from skdam.datasets import MNIST, load_mnist
+from skdam.datasets import MNIST
 
 CANDIDATES = {
     "defaults": {},
@@ -91,21 +89,21 @@ CANDIDATES = {
     "100 memories": {"n_memories": 100},
     "400 memories": {"n_memories": 400},
     "gradient tolerance 0.1": {"gradient_tolerance": 0.1},
-    "no bias": {"bias": 0},
-    "no revival": {"revival": 0},
-    "no noise": {"cue_noise": 0},
-    "noise x 2": {"cue_noise": 0.3},
-    "masking 10 %": {"cue_masking": 0.1},
-    "masking instead of noise": {"cue_masking": 0.1, "cue_noise": 0},
+    "no intercept": {"intercept_scaling": 0},
+    "no reinitialisation": {"reinit_dead": 0},
+    "no noise": {"input_noise": 0},
+    "noise x 2": {"input_noise": 0.3},
+    "dropout 10 %": {"input_dropout": 0.1},
+    "dropout instead of noise": {"input_dropout": 0.1, "input_noise": 0},
 }
 """What leave-one-out chooses from; temperatures are in units of that of "auto"."""
 
 REGULARISED = {
     "defaults": {},
-    "noise 0.5": {"cue_noise": 0.5},
-    "noise 1": {"cue_noise": 1.0},
-    "masking 20 %": {"cue_masking": 0.2},
-    "masking 40 %": {"cue_masking": 0.4},
+    "noise 0.5": {"input_noise": 0.5},
+    "noise 1": {"input_noise": 1.0},
+    "dropout 20 %": {"input_dropout": 0.2},
+    "dropout 40 %": {"input_dropout": 0.4},
 }
 """What the regularisation of the large case is chosen from."""
 
@@ -115,42 +113,26 @@ ERASED = (0.1, 0.3)
 PARTS = ("compare", "mnist", "regularisation", "leave-one-out", "missing")
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Compare skdam's defaults with those of other classifiers."
-    )
-    add = parser.add_argument
+def main() -> None:
+    options = Options(__doc__, parts=PARTS, docs=True)
+    add = options.add_argument
     add("--tables", metavar="FOLDER", help="csv files; default: SKDAM_TABLES, or none")
-    add("--mnist", metavar="FOLDER", help="IDX files; default: SKDAM_MNIST, or none")
-    add("--repeats", type=int, help="of the cross-validation; default 2")
-    add("--quick", action="store_true", help="small data, in seconds, to a new folder")
-    add("--parts", default=",".join(PARTS), help="default: all")
     add("--resume", action="store_true", help="keep results of unchanged methods")
-    add("--output", type=Path, metavar="DIR", help="default: results, beside this")
-    add("--docs", type=Path, metavar="DIR", help="default: docs, or DIR with --output")
-    args = parser.parse_args()
-    args.parts = args.parts.split(",")
-    if unknown := set(args.parts) - set(PARTS):
-        parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
+    options.size("repeats", "of the cross-validation", 2, quick=1)
+    args = options.parse()
     args.tables = args.tables or os.environ.get("SKDAM_TABLES")
     args.mnist = args.mnist or os.environ.get("SKDAM_MNIST")
-    args.repeats = args.repeats or (1 if args.quick else 2)
     args.folds = 3 if args.quick else 5
-    args.output, args.docs = folders(args.quick, args.output, args.docs)
-    return args
-
-
-def main() -> None:
-    args = arguments()
     report = Report(args.output / "baseline.json", "tables")
     tables = load_tables(args)
     data = cross_validated(tables, args)
+    mnist = large_images(args)
     if "compare" in args.parts:
         run(report, "compare", data, methods(args), args)
-    if "mnist" in args.parts:
-        large_case(report, args)
-    if "regularisation" in args.parts:
-        regularisation(report, args)
+    if "mnist" in args.parts and mnist is not None:
+        large_case(report, mnist, args)
+    if "regularisation" in args.parts and mnist is not None:
+        regularisation(report, mnist, args)
     if "leave-one-out" in args.parts:
         run(report, "leave-one-out", data, candidates(args), args)
     if "missing" in args.parts:
@@ -226,35 +208,23 @@ def images(mnist: MNIST, n_train: int, repeat: int) -> Iterator[Split]:
 
 
 def large_images(args) -> MNIST | None:
-    """Return MNIST, or digits to try things quickly."""
-    if args.quick:
-        return digits()
-    if args.mnist:
-        return load_mnist(args.mnist)
+    """Return MNIST if its folder is named, or digits to try things quickly."""
+    if args.quick or args.mnist:
+        return load_images(args)
     print("No folder of MNIST is named; it is left out.")
     return None
 
 
-def large_case(report: Report, args) -> None:
-    mnist = large_images(args)
-    if mnist is None:
-        return
+def large_case(report: Report, mnist: MNIST, args) -> None:
     n_train = 500 if args.quick else 10_000
     data = {"images": partial(images, mnist, n_train)}
     plain = methods(args, standardised=False)
     run(report, "mnist", data, plain, args, training_images=n_train)
 
 
-def regularisation(report: Report, args) -> None:
+def regularisation(report: Report, mnist: MNIST, args) -> None:
     """Choose a regularisation on a part of the training images, then test it."""
-    mnist = large_images(args)
-    if mnist is None:
-        return
-    short = {"max_iter": 5} if args.quick else {}
-    methods = {
-        name: make_pipeline(DenseAssociativeMemoryClassifier(**parameters | short))
-        for name, parameters in REGULARISED.items()
-    }
+    methods = networks(DenseAssociativeMemoryClassifier, REGULARISED, args)
     X, y = mnist.X_train, mnist.y_train
     parts = held_out(X, y)
     test = X, y, mnist.X_test, mnist.y_test
@@ -314,10 +284,15 @@ class InUnitsOfAuto(DenseAssociativeMemoryClassifier):
 
 
 def candidates(args) -> dict[str, Pipeline]:
+    return networks(InUnitsOfAuto, CANDIDATES, args, StandardScaler())
+
+
+def networks(kind: type, sets: dict[str, dict], args, *before) -> dict[str, Pipeline]:
+    """Return a network with each set of parameters, after other steps."""
     short = {"max_iter": 5} if args.quick else {}
     return {
-        name: make_pipeline(StandardScaler(), InUnitsOfAuto(**parameters | short))
-        for name, parameters in CANDIDATES.items()
+        name: make_pipeline(*before, kind(**parameters | short))
+        for name, parameters in sets.items()
     }
 
 

@@ -27,60 +27,13 @@ growth
     Seconds of an epoch against the number of memories, features and samples, and the
     memory that fit and predict take beyond the data, on made-up data; seconds of
     predictions on the test images.
-
-The work of a step
-------------------
-For a minibatch of B samples, N features, K memories and C classes, n = power:
-
-- forward product, 2 B N K flop; backward product, 2 B N K flop, of which skdam skips
-  the share of the samples whose gradient is negligible;
-- thin products with the C classes: 6 B K C flop in the feedforward formulation (scores,
-  gradient of the recognition connections, gradient of the overlaps), 2 (3n - 1) B K C
-  in the energy formulation for whole n up to 4 (its binomial series);
-- passes over the B K overlaps, in single precision: written by the forward product,
-  read for the scores, read and written for the gradient, read by the backward product:
-  5 passes of 4 B K bytes, the arithmetic in between on tiles that stay in the cache;
-- update: velocity and memories read and written, 16 K (N + C) bytes, and the gradient
-  written and read while it is in the cache.
-
-"Fraction of peak" is 4 B N K flop for each step, the two large products, over the time
-and the measured peak; skipped samples count as if they had been computed.
-
-What was found
---------------
-- A product split into blocks of some 500 memories, one BLAS thread each, runs within a
-  few percent of one that BLAS splits itself, and what is done to each block element by
-  element then runs in parallel. The tiled step takes C + 1 large products for one.
-- Beside the products, not bytes but hand-overs of the interpreter's lock cost most:
-  a whole block is moved at once, not in pieces for the cache. Fresh temporaries cost a
-  page fault for each 4 kB, more than the arithmetic on them.
-- A fifth of the pixels is the same in all images of a minibatch of 1000; leaving those
-  out brings the step to 85 % of the peak that counts them.
-- Following every gradient costs little more at first, and late in training a sixth of
-  the step: that is when most samples have none to speak of. A tolerance of a tenth, not
-  a thousandth, takes another sixth off 12 epochs, and in them ends lower, at 1.68
-  instead of 1.78 % (``changes``, two seeds).
-- A small error exponent and the low temperature that goes with it do most to be quick:
-  m = 2 at T = 33 ends 12 epochs at 1.68 %, m = 5 at T = 63 at 2.00 %. With revived
-  memories and smaller steps, 12 epochs then do what 60 do by the paper's rule.
-- To 1.65 % on the test images PyTorch needs 13 to 16 epochs of a cycle of 20; 12 are
-  too few for two of three seeds. skdam needs 9 or 10, each in 0.7 of the time.
-- In the energy form np.power took a third of the scores' time: powers of the flips are
-  products now.
-- With the paper's rule a third of the memories falls silent in the first epoch, and
-  half of them by the tenth: no image gives them a positive overlap. Drawing the silent
-  ones anew after each of the first epochs helps by a tenth of a percent (``changes``).
-  Revived memories mostly fall silent again once that ends, so that it is not their
-  number alone that helps.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import warnings
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -88,19 +41,22 @@ import numpy as np
 from _growth import growth
 from _measure import (
     EpochClock,
+    Options,
     Report,
-    digits,
     held_out,
+    load_images,
     ratio,
+    ratios,
     round_robin,
     sgemm_peak,
     spread,
+    spreads,
 )
 from _peers import fit_mlp, fit_skdam, fit_torch, tiled_seconds, torch
-from _plot import plot
+from matplotlib.figure import Figure
 from sklearn.exceptions import ConvergenceWarning
 
-from skdam.datasets import MNIST, load_mnist
+from skdam.datasets import MNIST
 
 # Selected on 10 000 held-out training images, for 2000 memories.
 SKDAM = {
@@ -109,13 +65,13 @@ SKDAM = {
     20: {"temperature": 350, "error_exponent": 5},
     30: {"temperature": 447, "error_exponent": 3},
 }
-# The same, for curves: more and smaller steps, and silent memories drawn anew.
-SKDAM_REVIVED = {
+# The same, for curves: more and smaller steps, and dead memories reinitialised.
+SKDAM_CURVES = {
     2: {
         "learning_rate_init": 0.005,
         "batch_size": 500,
-        "init_std": 0.3,
-        "revival": 0.4,
+        "init": (0.0, 0.3),
+        "reinit_dead": 0.4,
     },
     3: {
         "temperature": 33,
@@ -124,8 +80,18 @@ SKDAM_REVIVED = {
         "momentum": 0.93,
         "batch_size": 500,
         "gradient_tolerance": 0.1,
-        "revival": 0.4,
+        "reinit_dead": 0.4,
     },
+}
+# No regularisation.
+SKDAM_COMMON = {
+    "learning_rate_init": 0.02,
+    "momentum": 0.9,
+    "init": (0.0, 0.1),
+    "intercept_scaling": 0,
+    "reinit_dead": 0,
+    "input_noise": 0,
+    "tol": None,
 }
 
 CHANGES = {
@@ -139,39 +105,29 @@ CHANGES = {
         {"learning_rate_init": 0.01},
         {"momentum": 0.9},
         {"batch_size": 250},
-        {"revival": 0},
+        {"reinit_dead": 0},
     ],
 }
 """What is changed of the parameters of the curves, each in turn."""
 
-# No regularisation.
-SKDAM_COMMON = {
-    "learning_rate_init": 0.02,
-    "momentum": 0.9,
-    "init_std": 0.1,
-    "bias": 0,
-    "revival": 0,
-    "cue_noise": 0,
-}
-
 # The first of each is used where --tune has not chosen another. PyTorch may take few
 # epochs, with which it gets to an error sooner, or many, which end lower.
 CANDIDATES = {
-    **{
-        f"PyTorch, {max_iter} epochs": [
-            {"max_lr": max_lr, "batch_size": batch_size, "max_iter": max_iter}
-            for batch_size, max_lr in (
-                (1000, 3e-3),
-                (500, 3e-3),
-                (500, 5e-3),
-                (250, 2e-3),
-                (250, 3e-3),
-            )
-        ]
-        for max_iter in (12, 20, 30)
-    },
-    "MLPClassifier": [{"learning_rate_init": 1e-3, "batch_size": 1000, "max_iter": 30}],
+    f"PyTorch, {max_iter} epochs": [
+        {"max_lr": max_lr, "batch_size": batch_size, "max_iter": max_iter}
+        for batch_size, max_lr in (
+            (1000, 3e-3),
+            (500, 3e-3),
+            (500, 5e-3),
+            (250, 2e-3),
+            (250, 3e-3),
+        )
+    ]
+    for max_iter in (12, 20, 30)
 }
+CANDIDATES["MLPClassifier"] = [
+    {"learning_rate_init": 1e-3, "batch_size": 1000, "max_iter": 30}
+]
 
 PARTS = ("epochs", "changes", "curves", "growth")
 
@@ -179,97 +135,38 @@ THRESHOLDS = (2.0, 1.65)
 """Test errors in percent, the time to which is reported."""
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How large everything is."""
-
-    batch_size: int
-    rounds: int
-    gemm: int
-    tiled_steps: int
-    sizes: dict
-    sweeps: dict
-    predicted: tuple
-
-
-FULL = Scale(
-    batch_size=1000,
-    rounds=5,
-    gemm=4096,
-    tiled_steps=2,
-    sizes={"n_memories": 2000, "n_features": 784, "n_samples": 20000},
-    sweeps={
-        "n_memories": (250, 500, 1000, 2000, 4000),
-        "n_features": (98, 196, 392, 784, 1568),
-        "n_samples": (5000, 10000, 20000, 40000, 60000),
-    },
-    predicted=(1000, 10000),
-)
-QUICK = Scale(
-    batch_size=100,
-    rounds=2,
-    gemm=512,
-    tiled_steps=1,
-    sizes={"n_memories": 64, "n_features": 64, "n_samples": 500},
-    sweeps={
-        "n_memories": (32, 64),
-        "n_features": (32, 64),
-        "n_samples": (500, 1000),
-    },
-    predicted=(500, 2000),
-)
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Measure skdam on MNIST against its peers, on the CPU."
-    )
-    add = parser.add_argument
-    add("--mnist", metavar="FOLDER", help="IDX files; default: SKDAM_MNIST or OpenML")
-    add("--epochs", type=int, help="of skdam; default 60")
-    add("--seeds", type=int, help="runs of each curve; default 3")
-    add("--power", type=int, default=3, help="n; default 3")
-    add("--memories", type=int, help="K, and the peers' hidden units; default 2000")
-    add("--quick", action="store_true", help="digits, in seconds, to a new folder")
-    add("--parts", default=",".join(PARTS), help="default: all")
+def main() -> None:
+    options = Options(__doc__, parts=PARTS)
+    add = options.add_argument
+    options.size("epochs", "of skdam", 60, quick=3)
+    options.size("seeds", "runs of each curve", 3, quick=1)
+    options.size("memories", "K, and the peers' hidden units", 2000, quick=64)
+    options.size("batch-size", "where it is not chosen", 1000, quick=100)
+    options.size("rounds", "of the timings", 5, quick=2)
+    add("--power", type=int, default=3, help="n; default %(default)s")
     add("--formulations", default="feedforward,energy", help="to draw curves of")
     add("--peers", default="PyTorch,MLPClassifier", help="default: both")
     add("--tune", action="store_true", help="choose the peers' settings first")
     add("--resume", action="store_true", help="keep curves with unchanged settings")
-    add("--output", type=Path, metavar="DIR", help="default: results, beside this")
-    args = parser.parse_args()
-    args.parts = [part for part in args.parts.split(",") if part]
-    args.formulations = args.formulations.split(",")
-    if unknown := set(args.parts) - set(PARTS):
-        parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
-    args.epochs = args.epochs or (3 if args.quick else 60)
-    args.seeds = args.seeds or (1 if args.quick else 3)
-    args.memories = args.memories or (64 if args.quick else 2000)
-    if args.output is None:
-        beside = Path(__file__).parent / "results"
-        args.output = Path(tempfile.mkdtemp()) if args.quick else beside
-    return args
-
-
-def main() -> None:
-    args = arguments()
-    scale = QUICK if args.quick else FULL
+    args = options.parse()
+    # Some epochs are only timed, and not meant to converge.
+    warnings.simplefilter("ignore", ConvergenceWarning)
     report = Report(args.output / "mnist_cpu.json", "digits" if args.quick else "mnist")
     if torch is None:
         print("PyTorch is not installed; its rows are left out.")
     elif args.quick:
         torch.set_num_threads(1)  # Its threads wait longer than so small steps take.
-    data = digits() if args.quick else load_mnist(args.mnist)
+    data = load_images(args)
     if "epochs" in args.parts:
-        epochs(report, data, args, scale)
+        epochs(report, data, args)
     if args.tune:
-        tune(report, data, args, scale)
+        tune(report, data, args)
     if "changes" in args.parts:
-        changes(report, data, args, scale)
+        changes(report, data, args)
     if "curves" in args.parts:
-        curves(report, data, args, scale)
+        curves(report, data, args)
     if "growth" in args.parts:
-        growth(report, data, scale)
+        growth(report, data, args)
     plot(report.results, report.path.with_suffix(".png"))
     print(f"Results are in {args.output}.")
 
@@ -279,7 +176,7 @@ def settings(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in names}
 
 
-def skdam_parameters(args, scale: Scale, formulation: str, **others) -> dict:
+def skdam_parameters(args, formulation: str, **others) -> dict:
     tuned = SKDAM.get(args.power, {})
     if args.memories != 2000:
         tuned = tuned | {"temperature": "auto"}
@@ -287,22 +184,20 @@ def skdam_parameters(args, scale: Scale, formulation: str, **others) -> dict:
         "n_memories": args.memories,
         "power": args.power,
         "formulation": formulation,
-        "batch_size": scale.batch_size,
+        "batch_size": args.batch_size,
         "max_iter": args.epochs,
-        "tol": None,
-        "dtype": "float32",
         **SKDAM_COMMON,
         **tuned,
         **others,
     }
 
 
-def curve_parameters(args, scale: Scale, formulation: str, **others) -> dict:
-    revived = {} if args.quick else SKDAM_REVIVED.get(args.power, {})
-    return skdam_parameters(args, scale, formulation, **revived | others)
+def curve_parameters(args, formulation: str, **others) -> dict:
+    chosen = {} if args.quick else SKDAM_CURVES.get(args.power, {})
+    return skdam_parameters(args, formulation, **chosen | others)
 
 
-def peers(args, scale: Scale) -> dict:
+def peers(args) -> dict:
     """Return the training function of each peer and the parameters to choose from."""
     fixed = {
         "PyTorch": (fit_torch, {"hidden_units": args.memories}),
@@ -312,27 +207,29 @@ def peers(args, scale: Scale) -> dict:
     found = {}
     for name, candidates in CANDIDATES.items():
         peer = name.partition(",")[0]
-        if peer not in wanted:
-            continue
-        fit, common = fixed[peer]
-        candidates = [common | candidate for candidate in candidates]
-        for candidate in candidates:
-            candidate["batch_size"] = min(candidate["batch_size"], scale.batch_size)
-        found[name] = fit, candidates
+        if peer in wanted:
+            fit, common = fixed[peer]
+            found[name] = (
+                fit,
+                [
+                    common | c | {"batch_size": min(c["batch_size"], args.batch_size)}
+                    for c in candidates
+                ],
+            )
     return found
 
 
 # Epochs
 
 
-def epochs(report: Report, data: MNIST, args, scale: Scale) -> None:
+def epochs(report: Report, data: MNIST, args) -> None:
     """Time the implementations in turn, and the peak of the machine with them."""
     X, y = data.X_train, data.y_train
-    part = report.part("epochs", **settings(args), batch_size=scale.batch_size)
+    part = report.part("epochs", **settings(args), batch_size=args.batch_size)
     runs = {}
     for formulation in ("feedforward", "energy"):
         name = f"skdam {formulation}"
-        parameters = skdam_parameters(args, scale, formulation)
+        parameters = skdam_parameters(args, formulation)
         clock = EpochClock()
         model = fit_skdam(parameters, X, y, 0, clock)
         part.setdefault("mean_over_training", {})[name] = (
@@ -342,10 +239,7 @@ def epochs(report: Report, data: MNIST, args, scale: Scale) -> None:
         late = early | {
             "learning_rate_init": 0.02 * parameters["learning_rate_init"],
             "temperature": model.temperature_,
-            "initial_temperature": None,
-            "memories_init": np.hstack(
-                [model.memories_, model.recognition_connections_]
-            ),
+            "init": np.hstack([model.memories_, model.recognition_connections_]),
         }
         runs[name] = (fit_skdam, early)
         runs[f"{name}, late"] = (fit_skdam, late)
@@ -354,36 +248,33 @@ def epochs(report: Report, data: MNIST, args, scale: Scale) -> None:
             runs[f"{name}, every gradient"] = (fit_skdam, exact)
         report.save()
         print(f"epochs: trained {name}", flush=True)
-    for name, (fit, candidates) in peers(args, scale).items():
+    for name, (fit, candidates) in peers(args).items():
         # The number of epochs makes no difference to one of them.
         runs[name.partition(",")[0]] = (fit, candidates[0] | {"max_iter": 2})
 
     def last_epoch(fit, parameters) -> float:
         clock = EpochClock()
-        with warnings.catch_warnings():
-            # Two epochs are not meant to converge.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            fit(parameters, X, y, 0, clock)
+        fit(parameters, X, y, 0, clock)
         return clock.last_epoch
 
     tasks = {name: partial(last_epoch, *run) for name, run in runs.items()}
-    parameters = skdam_parameters(args, scale, "energy")
+    parameters = skdam_parameters(args, "energy")
+    n_steps = part["tiled_minibatches_timed"] = 1 if args.quick else 2
     tasks["tiled energy, extrapolated"] = partial(
-        tiled_seconds, parameters, model.temperature_, X, y, scale.tiled_steps
+        tiled_seconds, parameters, model.temperature_, X, y, n_steps
     )
-    part["tiled_minibatches_timed"] = scale.tiled_steps
     flop = 4 * X.size * args.memories
-    tasks["peak"] = partial(sgemm_peak, scale.gemm)
-    for values in round_robin(tasks, scale.rounds):
-        peak = np.array(values["peak"])
-        seconds = {name: values[name] for name in values if name != "peak"}
+    tasks["peak"] = partial(sgemm_peak, 512 if args.quick else 4096)
+    for values in round_robin(tasks, args.rounds):
+        seconds = dict(values)
+        peak = np.array(seconds.pop("peak"))
         part["sgemm_peak"] = spread(peak)
-        part["seconds"] = {name: spread(times) for name, times in seconds.items()}
+        part["seconds"] = spreads(seconds)
         part["fraction_of_peak"] = {
             name: ratio(flop / peak, times) for name, times in seconds.items()
         }
         part["seconds_over"] = {
-            base: {name: ratio(seconds[name], seconds[base]) for name in seconds}
+            base: ratios(seconds, base)
             for base in ("skdam feedforward", "skdam feedforward, late")
         }
         report.save()
@@ -395,35 +286,37 @@ def epochs(report: Report, data: MNIST, args, scale: Scale) -> None:
 # Choices
 
 
-def changes(report: Report, data: MNIST, args, scale: Scale) -> None:
+def held_out_run(fit, parameters: dict, data: MNIST, seed: int) -> EpochClock:
+    """Train on five sixths of the training images, and test on the others."""
+    X, y, *rest = held_out(data.X_train, data.y_train)
+    clock = EpochClock(*rest)
+    fit(parameters, X, y, seed, clock)
+    return clock
+
+
+def changes(report: Report, data: MNIST, args) -> None:
     """Change one parameter of ours at a time, and score on held-out images."""
     part = report.part("changes", **settings(args))
-    X, y, *rest = held_out(data.X_train, data.y_train)
     some = [{}, *CHANGES.get(args.power, [])][: 2 if args.quick else None]
-    runs = [{"change": change, "error": [], "seconds": []} for change in some]
+    part["runs"] = [{"change": change, "error": [], "seconds": []} for change in some]
     for seed in range(args.seeds):
-        for run in runs:
-            parameters = curve_parameters(args, scale, "feedforward", **run["change"])
-            clock = EpochClock(*rest)
-            fit_skdam(parameters, X, y, seed, clock)
+        for run in part["runs"]:
+            parameters = curve_parameters(args, "feedforward", **run["change"])
+            clock = held_out_run(fit_skdam, parameters, data, seed)
             run["error"].append(clock.test_error[-1])
             run["seconds"].append(clock.seconds[-1])
             print(f"changes: {run['change']} {run['error'][-1]:.2f} %", flush=True)
-        part["runs"] = runs
         report.save()
 
 
-def tune(report: Report, data: MNIST, args, scale: Scale) -> None:
-    """Choose the peers' settings on the last sixth of the training images."""
+def tune(report: Report, data: MNIST, args) -> None:
+    """Choose the peers' settings on held-out images."""
     part = report.part("tuning", **settings(args))
-    X, y, *rest = held_out(data.X_train, data.y_train)
-    for name, (fit, candidates) in peers(args, scale).items():
+    for name, (fit, candidates) in peers(args).items():
         results = part[name] = []
         candidates = candidates[: 2 if args.quick else None]
         for candidate in candidates if len(candidates) > 1 else []:
-            clock = EpochClock(*rest)
-            fit(candidate, X, y, 0, clock)
-            error = clock.test_error[-1]
+            error = held_out_run(fit, candidate, data, 0).test_error[-1]
             results.append({"candidate": candidate, "validation_error": error})
             report.save()
             print(f"tune: {name} {candidate} {error:.2f} %", flush=True)
@@ -439,24 +332,28 @@ def chosen(report: Report, name: str, candidates: list[dict]) -> dict:
 # Curves
 
 
-def curves(report: Report, data: MNIST, args, scale: Scale) -> None:
+def curves(report: Report, data: MNIST, args) -> None:
     """Follow the test error of every method and seed, in turn."""
     part = report.part("curves", keep=True, thresholds=THRESHOLDS, **settings(args))
     methods = {
         f"skdam {formulation}, n={args.power}, {args.epochs} epochs": (
             fit_skdam,
-            curve_parameters(args, scale, formulation),
+            curve_parameters(args, formulation),
         )
-        for formulation in args.formulations
+        for formulation in args.formulations.split(",")
     }
-    for name, (fit, candidates) in peers(args, scale).items():
+    for name, (fit, candidates) in peers(args).items():
         methods[name] = (fit, chosen(report, name, candidates))
     runs = part.setdefault("runs", {})
     for name, (_, parameters) in methods.items():
         described = json.loads(json.dumps(parameters))
         if not args.resume or runs.get(name, {}).get("parameters") != described:
             runs[name] = {"parameters": described, "seeds": {}}
-    warm_up(methods.values(), data, scale)
+    # Train briefly, so that no clock sees what is only loaded at first use.
+    some = slice(2 * args.batch_size)
+    for fit, parameters in methods.values():
+        brief = parameters | {"max_iter": 2}
+        fit(brief, data.X_train[some], data.y_train[some], 0, EpochClock())
     for seed in range(args.seeds):
         for name, (fit, parameters) in methods.items():
             seeds = runs[name]["seeds"]
@@ -468,26 +365,14 @@ def curves(report: Report, data: MNIST, args, scale: Scale) -> None:
             runs[name]["summary"] = summary(list(seeds.values()))
             report.save()
             print(f"{name}, seed {seed}: {clock.test_error[-1]:.2f} %", flush=True)
-    ratios = part.setdefault(f"peer_time_to_{THRESHOLDS[-1]}_over", {})
+    over = part.setdefault(f"peer_time_to_{THRESHOLDS[-1]}_over", {})
     for ours in methods:
         if ours.startswith("skdam"):
-            ratios[ours] = {
-                peer: time_ratio(
-                    runs[peer]["seeds"], runs[ours]["seeds"], THRESHOLDS[-1]
-                )
-                for peer in peers(args, scale)
+            over[ours] = {
+                peer: time_ratio(runs[peer]["seeds"], runs[ours]["seeds"])
+                for peer in peers(args)
             }
     report.save()
-
-
-def warm_up(methods, data: MNIST, scale: Scale) -> None:
-    """Train briefly, so that no clock sees what is only loaded at first use."""
-    some = slice(2 * scale.batch_size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for fit, parameters in methods:
-            brief = parameters | {"max_iter": 2}
-            fit(brief, data.X_train[some], data.y_train[some], 0, EpochClock())
 
 
 def first_below(run: dict, threshold: float) -> int | None:
@@ -514,22 +399,70 @@ def summary(seeds: list[dict]) -> dict:
     return result
 
 
-def time_ratio(peer: dict, ours: dict, threshold: float) -> dict | None:
-    """Return a peer's time to a threshold over skdam's, seed by seed.
+def time_ratio(peer: dict, ours: dict) -> dict | None:
+    """Return a peer's time to the last threshold over skdam's, seed by seed.
 
     Where the peer never reaches it, its total time counts and the ratio is a lower
     bound; None where skdam does not.
     """
-    ratios, lower_bound = [], False
+    found, lower_bound = [], False
     for seed in ours.keys() & peer.keys():
-        epoch = first_below(ours[seed], threshold)
+        epoch = first_below(ours[seed], THRESHOLDS[-1])
         if epoch is None:
             return None
-        peer_epoch = first_below(peer[seed], threshold)
+        peer_epoch = first_below(peer[seed], THRESHOLDS[-1])
         lower_bound |= peer_epoch is None
         last = (peer_epoch or 0) - 1
-        ratios.append(peer[seed]["seconds"][last] / ours[seed]["seconds"][epoch - 1])
-    return {**spread(ratios), "is_lower_bound": lower_bound}
+        found.append(peer[seed]["seconds"][last] / ours[seed]["seconds"][epoch - 1])
+    return {**spread(found), "is_lower_bound": lower_bound}
+
+
+# Plot
+
+
+def plot(results: dict, path: Path) -> None:
+    """Draw what there is of each part."""
+    draw = {"epochs": draw_epochs, "curves": draw_curves, "growth": draw_growth}
+    draw = {name: function for name, function in draw.items() if name in results}
+    figure = Figure(figsize=(6 * len(draw), 4.5), layout="constrained")
+    axes = figure.subplots(1, len(draw), squeeze=False)
+    for ax, (name, function) in zip(axes[0], draw.items(), strict=True):
+        function(ax, results[name])
+    figure.savefig(path, dpi=150)
+
+
+def draw_epochs(ax, part: dict) -> None:
+    seconds = part.get("seconds", {})
+    names = list(seconds)[::-1]
+    rows = [seconds[name] for name in names]
+    median = np.array([row["median"] for row in rows])
+    low, high = ([row[end] for row in rows] for end in ("min", "max"))
+    ax.barh(names, median, xerr=[median - low, high - median], color="tab:blue")
+    ax.set(xscale="log", xlabel="Seconds per epoch (median and range)")
+
+
+def draw_curves(ax, part: dict) -> None:
+    for number, (name, run) in enumerate(part["runs"].items()):
+        for turn, curve in enumerate(run["seeds"].values()):
+            label = None if turn else name
+            color = f"C{number % 10}"
+            ax.plot(curve["seconds"], curve["error"], color=color, label=label, lw=1)
+    for threshold in part["settings"]["thresholds"]:
+        ax.axhline(threshold, color="gray", lw=0.5)
+    ax.set(xscale="log", yscale="log", xlabel="Seconds of training")
+    ax.set_ylabel("Test error (%)")
+    ax.legend()
+
+
+def draw_growth(ax, part: dict) -> None:
+    for name, size in part["settings"]["sizes"].items():
+        rows = part.get(f"epoch_seconds_by_{name}", {})
+        relative = [float(value) / size for value in rows]
+        seconds = [row["median"] for row in rows.values()]
+        ax.plot(relative, seconds, "o-", label=f"{name} / {size}")
+    ax.set(xscale="log", yscale="log", xlabel="Size, relative to the base")
+    ax.set_ylabel("Seconds per epoch")
+    ax.legend()
 
 
 if __name__ == "__main__":

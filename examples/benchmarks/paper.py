@@ -7,147 +7,127 @@ For each power n, hyperparameters are searched on the first 50 000 training imag
 scored on the last 10 000; networks with parameters from the window of good ones are
 trained on all 60 000, and their test errors followed epoch by epoch. Results go to
 ``results/paper_short.json`` (or ``paper_full.json``), to figures in ``docs/_static``,
-and to one page beside the paper's numbers, ``docs/reproduction.md``.
+and to tables in ``docs/reproduction.md``, beside the paper's numbers.
 
-The short schedule is for a CPU: a start of mean 0, silent memories drawn anew in the
-first epochs, and a learning rate that falls linearly over 75 epochs, searched with
-networks of 500 memories over 20 epochs. About an hour on two cores for the four
-powers. ``--full`` is the paper's start and its 3000 epochs, searched
-over 300, for a GPU. ``--quick`` tries everything on scikit-learn's digits in seconds,
-and writes to a new folder.
+The short schedule is for a CPU: memories start around 0, dead ones are reinitialised in
+the first epochs, and the learning rate falls linearly over 75 epochs; the search is on
+networks of 500 memories over 20 epochs. ``--full`` is the paper's start and its 3000
+epochs, searched over 300, for a GPU. ``--quick`` tries everything on scikit-learn's
+digits in seconds.
 
 Every finished network is kept in ``results/paper``, and never trained again: a run that
-was killed goes on where it stopped, and one with more candidates or networks trains
-only what is new. To begin anew, delete that folder.
+was interrupted continues where it stopped, and one with more candidates or networks
+trains only what is new. To start from scratch, delete that folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 
+import joblib
 import numpy as np
-from _kept import Kept
-from _measure import Report, digits, folders
+from _measure import Options, Report, gpu, load_images
 from _page import draw_curves, draw_network, write_page
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ParameterGrid, RandomizedSearchCV
 
-from skdam import fit_window, hyperparameter_window, preset
-from skdam.datasets import MNIST, load_mnist
-from skdam.gpu import count_devices, cupy
+from skdam import (
+    DenseAssociativeMemoryClassifier,
+    fit_window,
+    hyperparameter_window,
+    preset,
+)
+from skdam.datasets import MNIST
 from skdam.inspection import contributions, recognition_units
-from skdam.window import HyperparameterWindow, Trajectory
+from skdam.model_selection import HyperparameterWindow, TrainingRun
 
 THRESHOLD = 0.02
 """Test error whose first crossing the paper marks."""
 
-ERROR_EXPONENTS = {2: (3, 2, 5), 3: (10, 5, 20), 20: (5, 3, 10), 30: (3, 2, 5)}
-
-TEMPERATURES = {
-    2: (120, 241, 361),
-    3: (157, 235, 352),
-    20: (338, 389, 439),
-    30: (422, 485, 549),
+SETTINGS = {
+    # name: description, and defaults of the quick, short and full schedules
+    "candidates": ("of each search", 3, 24, 24),
+    "networks": ("from each window", 2, 3, 4),
+    "memories": ("K", 60, 2000, 2000),
+    "epochs": ("of the networks", 12, 75, 3000),
+    "search_memories": ("K of the search", 40, 500, 2000),
+    "search_epochs": ("of the search", 6, 20, 300),
+    "within": ("width of the window", 0.5, 0.001, 0.002),
+    "init_mean": ("of the initial memories", 0.0, 0.0, -0.3),
+    "init_std": ("of the initial memories", 0.3, 0.3, 0.3),
+    "momentum": ("None: it is searched", 0.9, 0.9, None),
+    "reinit_dead": ("share of the epochs", 0.4, 0.4, 0.0),
 }
-"""What is searched from the paper's start, in neurons, with 2000 memories.
 
-They are higher than from a start of mean 0: where all memories overlap with the
-background from the beginning, they saturate the units otherwise.
+FULL_SEARCH = {
+    # power: temperatures in neurons, for 2000 memories, and error exponents
+    2: ((120, 241, 361), (3, 2, 5)),
+    3: ((157, 235, 352), (10, 5, 20)),
+    20: ((338, 389, 439), (5, 3, 10)),
+    30: ((422, 485, 549), (3, 2, 5)),
+}
+"""What is searched from the paper's start.
+
+Its temperatures are higher than those from a start of mean 0: all memories overlap with
+the background from the beginning, and would saturate the units.
 """
 
-OTHER_TEMPERATURES = {
-    2: (12.0, 13.5, 15.0),
-    3: (21.0, 26.0, 32.0),
-    20: (252, 284, 315),
-    30: (322, 363, 403),
+SHORT_SEARCH = {
+    # power: temperatures, for 500 memories, error exponents, and learning rates
+    2: ((12.0, 13.5, 15.0), (3, 2, 5), (0.0035, 0.005, 0.007)),
+    3: ((21.0, 26.0, 32.0), (2, 3, 5), (0.005, 0.007, 0.01)),
+    20: ((252, 284, 315), (5, 3, 10), (0.007, 0.01, 0.014)),
+    30: ((322, 363, 403), (3, 2, 5), (0.007, 0.01, 0.014)),
 }
-"""What is searched from a start of mean 0, in neurons, with 500 memories."""
-
-OTHER_ERROR_EXPONENTS = {3: (2, 3, 5)}
-"""What is searched from a start of mean 0, if it is not the same.
-
-A smaller m goes with a lower temperature; at n = 3 both together do better.
-"""
-
-LEARNING_RATES = {2: (0.0035, 0.005, 0.007), 3: (0.005, 0.007, 0.01)}
-OTHER_LEARNING_RATES = (0.007, 0.01, 0.014)
-"""What is searched from a start of mean 0, for minibatches of 500."""
+"""What is searched from a start of mean 0, with minibatches of 500."""
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Reproduce the paper's figures.")
-    add = parser.add_argument
-    add("--mnist", metavar="FOLDER", help="IDX files; default: SKDAM_MNIST or OpenML")
+    options = Options(__doc__, docs=True)
+    add = options.add_argument
     add("--full", action="store_true", help="the paper's start and 3000 epochs")
-    add("--quick", action="store_true", help="digits, in seconds, to a new folder")
-    add("--powers", default="2,3,20,30", help="n; default 2,3,20,30")
-    add("--candidates", type=int, help="of each search; default 24")
-    add("--networks", type=int, help="from each window; default 3, or 4")
-    add("--memories", type=int, help="K; default 2000")
-    add("--epochs", type=int, help="of the networks; default 75, or 3000")
-    add("--search-memories", type=int, help="K of the search; default 500, or 2000")
-    add("--search-epochs", type=int, help="default 20, or 300")
-    add("--within", type=float, help="width of the window; default 0.001, or 0.002")
-    add("--init-mean", type=float, help="of the first memories; default 0, or -0.3")
-    add("--init-std", type=float, help="of the first memories; default 0.3")
-    add("--momentum", type=float, help="default 0.9; with --full it is searched")
-    add("--revival", type=float, help="share of the epochs; default 0.4, or 0")
+    add("--powers", default="2,3,20,30", help="n; default: %(default)s")
     add("--temperatures", help="to search, instead of the power's own")
-    add("--output", type=Path, metavar="DIR", help="default: results, beside this")
-    add("--docs", type=Path, metavar="DIR", help="default: docs, or DIR with --output")
-    args = parser.parse_args()
+    for name, (about, _, short, full) in SETTINGS.items():
+        kind = float if isinstance(short, float) else int
+        about = f"{about}; default {short}, with --full {full}"
+        add(f"--{name.replace('_', '-')}", type=kind, help=about)
+    args = options.parse()
     args.powers = [int(power) for power in args.powers.split(",")]
-    if unknown := set(args.powers) - set(ERROR_EXPONENTS):
-        parser.error(f"--powers: {sorted(unknown)} not among {[*ERROR_EXPONENTS]}")
+    if unknown := set(args.powers) - set(FULL_SEARCH):
+        options.error(f"--powers: {sorted(unknown)} not among {[*FULL_SEARCH]}")
     args.schedule = "quick" if args.quick else "full" if args.full else "short"
-    defaults = {
-        "quick": (3, 2, 60, 12, 40, 6, 0.5, 0.0, 0.3, 0.9, 0.4),
-        "short": (24, 3, 2000, 75, 500, 20, 0.001, 0.0, 0.3, 0.9, 0.4),
-        "full": (24, 4, 2000, 3000, 2000, 300, 0.002, -0.3, 0.3, None, 0.0),
-    }[args.schedule]
-    for name, default in zip(SETTINGS, defaults, strict=True):
+    number = ("quick", "short", "full").index(args.schedule)
+    for name, (_, *defaults) in SETTINGS.items():
         if getattr(args, name) is None:
-            setattr(args, name, default)
+            setattr(args, name, defaults[number])
     if args.temperatures is not None:
-        args.temperatures = [float(share) for share in args.temperatures.split(",")]
-    args.output, args.docs = folders(args.quick, args.output, args.docs)
+        args.temperatures = [float(T) for T in args.temperatures.split(",")]
     return args
-
-
-SETTINGS = (
-    "candidates",
-    "networks",
-    "memories",
-    "epochs",
-    "search_memories",
-    "search_epochs",
-    "within",
-    "init_mean",
-    "init_std",
-    "momentum",
-    "revival",
-)
 
 
 def main() -> None:
     args = arguments()
     # Candidates of a search may well fail to learn.
     warnings.simplefilter("ignore", ConvergenceWarning)
-    data = digits() if args.quick else load_mnist(args.mnist)
+    data = load_images(args)
     Kept.folder = args.output / "paper"
     name = "digits" if args.quick else "mnist"
     report = Report(args.output / f"paper_{args.schedule}.json", name)
     settings = {name: getattr(args, name) for name in SETTINGS}
+    device = (gpu() or {"name": "cpu"})["name"]
+    figure = args.docs / "_static" / f"reproduction_{args.schedule}"
     for power in args.powers:
         print(f"n = {power}: searching the window", flush=True)
         window, seconds = search(power, data, args)
         print(f"n = {power}: {len(window)} in the window, {window.ranges}", flush=True)
-        estimator = network(power, args.memories, args.epochs, args)
-        networks = fit_window(
-            estimator,
+        runs = fit_window(
+            network(power, args.memories, args.epochs, args),
             at_memories(window, power, args),
             data.X_train,
             data.y_train,
@@ -158,41 +138,76 @@ def main() -> None:
             random_state=power,
             verbose=True,
         )
-        part = report.part(f"n={power}", device=device(), **settings)
+        part = report.part(f"n={power}", device=device, **settings)
         part["search"] = described_search(window, seconds)
-        part["networks"] = [described(network, data) for network in networks]
+        part["networks"] = [described(run, data) for run in runs]
         report.save()
-        figure = f"reproduction_{args.schedule}_n{power}.png"
-        draw_network(args.docs / "_static" / figure, networks[0], window, data.X_test)
-    figure = f"reproduction_{args.schedule}_curves.png"
-    draw_curves(args.docs / "_static" / figure, report.results, THRESHOLD)
+        path = figure.with_name(f"{figure.name}_n{power}.png")
+        draw_network(path, runs[0], window, data.X_test)
+    path = figure.with_name(f"{figure.name}_curves.png")
+    draw_curves(path, report.results, THRESHOLD)
     write_page(args.docs / "reproduction.md", args.output)
     print(f"Results are in {args.output}, the page and its figures in {args.docs}.")
 
 
-def device() -> str:
-    """Name what computes: the CPU is in the report's description of the machine."""
-    if not count_devices():
-        return "cpu"
-    return cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+class Kept(DenseAssociativeMemoryClassifier):
+    """A classifier whose fit is read from a file where the same one was finished.
+
+    The same fit has the same parameters and the same data, by shapes and labels. It
+    holds the seconds that it took in ``fit_seconds_``. A fit that is interrupted is not
+    kept, and ends the script.
+    """
+
+    folder: Path
+    """Where the files are."""
+
+    seconds: list[float] = []
+    """Seconds of all fits of this run, those included that were only read."""
+
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+        path = self._path(X, y, y_val)
+        if path.exists():
+            vars(self).update(joblib.load(path))
+        else:
+            begin = perf_counter()
+            super().fit(X, y, sample_weight, X_val=X_val, y_val=y_val)
+            if self.n_iter_ < self.max_iter:
+                raise KeyboardInterrupt
+            self.fit_seconds_ = perf_counter() - begin
+            fitted = {k: v for k, v in vars(self).items() if k.endswith("_")}
+            self.folder.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(".part")
+            joblib.dump(fitted, unfinished)
+            unfinished.replace(path)
+        self.seconds.append(self.fit_seconds_)
+        return self
+
+    def _path(self, X, y, y_val) -> Path:
+        parameters = json.dumps(self.get_params(), sort_keys=True, default=float)
+        name = joblib.hash((parameters, X.shape, str(X.dtype), y, y_val))
+        return self.folder / f"n{self.power}-{name}.joblib"
 
 
 def network(power: int, n_memories: int, epochs: int, args) -> Kept:
     """Return the network with all that is not searched."""
-    parameters = {"power": power, "tol": None, "dtype": "float32"}
-    if args.full:
-        parameters |= preset("krotov-hopfield-2016", power=power)
+    parameters = preset("krotov-hopfield-2016", power=power) if args.full else {}
     parameters |= {
+        "power": power,
         "n_memories": n_memories,
         "max_iter": epochs,
-        "init_mean": args.init_mean,
-        "init_std": args.init_std,
-        "revival": args.revival,
+        "tol": None,
+        "init": (args.init_mean, args.init_std),
+        "reinit_dead": args.reinit_dead,
         "random_state": 0,
-        # No regularisation, and the background is bias enough.
-        "bias": 0,
-        "cue_noise": 0,
+        # No regularisation, and the background takes the place of an intercept.
+        "intercept_scaling": 0,
+        "input_noise": 0,
     }
+    if args.full:
+        parameters["learning_rate_decay"] = 0.998 ** (epochs - 1)
+        if power > 3:
+            # From about 700 neurons.
+            parameters["temperature_ramp"] = (700 / FULL_SEARCH[power][0][1], 200)
     if args.momentum is not None:
         parameters["momentum"] = args.momentum
     return Kept(**parameters)
@@ -200,29 +215,26 @@ def network(power: int, n_memories: int, epochs: int, args) -> Kept:
 
 def grid(power: int, data: MNIST, args) -> dict:
     """Return what is searched."""
-    temperatures, n_memories = (
-        (TEMPERATURES, 2000) if args.full else (OTHER_TEMPERATURES, 500)
-    )
-    factor = (args.search_memories / n_memories) ** (1 / power)
+    if args.full:
+        temperatures, exponents = FULL_SEARCH[power]
+        others = {"learning_rate_init": (0.01, 0.02, 0.04)}
+        if args.momentum is None:
+            others["momentum"] = (0.6, 0.9)
+    else:
+        temperatures, exponents, rates = SHORT_SEARCH[power]
+        others = {
+            "batch_size": [50 if args.quick else 500],
+            "learning_rate_init": rates,
+        }
+    factor = (args.search_memories / (2000 if args.full else 500)) ** (1 / power)
     if args.quick:
         # Digits have fewer pixels.
         factor *= np.sqrt(data.X_train.shape[1] / 784)
-    common = {
-        "temperature": [
-            round(float(factor * T), 2)
-            for T in args.temperatures or temperatures[power]
-        ],
-        "error_exponent": ERROR_EXPONENTS[power],
-    }
-    if args.full:
-        common["learning_rate_init"] = (0.01, 0.02, 0.04)
-        if args.momentum is None:
-            common["momentum"] = (0.6, 0.9)
-        return common
-    return common | {
-        "error_exponent": OTHER_ERROR_EXPONENTS.get(power, ERROR_EXPONENTS[power]),
-        "batch_size": [50 if args.quick else 500],
-        "learning_rate_init": LEARNING_RATES.get(power, OTHER_LEARNING_RATES),
+    temperatures = [factor * T for T in args.temperatures or temperatures]
+    return {
+        "temperature": [round(float(T), 2) for T in temperatures],
+        "error_exponent": exponents,
+        **others,
     }
 
 
@@ -259,30 +271,26 @@ def at_memories(window: HyperparameterWindow, power: int, args) -> Hyperparamete
 
 
 def described_search(window: HyperparameterWindow, seconds: float) -> dict:
+    found = zip(window.candidates, window.candidate_errors, strict=True)
     return {
         "seconds": seconds,
-        "candidates": [
-            {**params, "error": float(error)}
-            for params, error in zip(
-                window.candidates, window.candidate_errors, strict=True
-            )
-        ],
+        "candidates": [params | {"error": float(error)} for params, error in found],
         "window": len(window),
         "ranges": {name: list(values) for name, values in window.ranges.items()},
     }
 
 
-def described(network: Trajectory, data: MNIST) -> dict:
-    clf = network.estimator
+def described(run: TrainingRun, data: MNIST) -> dict:
+    clf = run.estimator
     units = recognition_units(clf)
     shares = contributions(clf, data.X_test)
     decisive = (shares > 0.9).sum(axis=1)
     return {
-        "parameters": network.params,
+        "parameters": run.params,
         "random_state": clf.random_state,
         "seconds": clf.fit_seconds_,
-        "first_epoch": network.first_epoch,
-        "errors": network.errors.tolist(),
+        "first_epoch": run.first_epoch,
+        "errors": run.errors.tolist(),
         "memories_by_recognition_units": np.bincount(units).tolist(),
         "images_by_decisive_memories": np.bincount(np.minimum(decisive, 11)).tolist(),
         "silent_memories": int((shares <= 0).all(axis=0).sum()),

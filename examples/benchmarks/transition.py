@@ -1,41 +1,38 @@
-"""What the start of the memories does to the feature-to-prototype transition on MNIST.
+"""The start of the memories and the feature-to-prototype transition on MNIST.
 
     python examples/benchmarks/transition.py --mnist FOLDER
 
-``paper.py`` finds parameters by their validation error alone. The networks that it
+``paper.py`` chooses parameters by their validation error alone. The networks that it
 finds at n = 2 have fewer decisive memories for an image than the paper's. This script
 trains networks of 500 memories from a start of mean 0 and from the paper's, of mean
--0.3, at several temperatures, and counts recognition units and decisive memories, whose
-definitions are the paper's. It writes ``results/transition.json``, which becomes a
-section of ``docs/reproduction.md``. ``--quick`` tries everything on digits in seconds,
-and writes to a new folder.
+-0.3, at several temperatures, and counts recognition units and decisive memories as the
+paper defines them. It writes ``results/transition.json`` and the last table of
+``docs/reproduction.md``. ``--quick`` tries everything on digits in seconds.
 """
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from time import perf_counter
 
 import numpy as np
-from _measure import Report, digits, folders
+from _measure import Options, Report, load_images
 from _page import write_page
 from sklearn.exceptions import ConvergenceWarning
 
 from skdam import DenseAssociativeMemoryClassifier
-from skdam.datasets import MNIST, load_mnist
+from skdam.datasets import MNIST
 from skdam.inspection import contributions, recognition_units
 
 COMMON = {
     "n_memories": 500,
     "error_exponent": 3,
     "batch_size": 500,
-    "init_std": 0.3,
-    "bias": 0,
-    "revival": 0,
-    "cue_noise": 0,
+    "max_iter": 40,
+    "intercept_scaling": 0,
+    "reinit_dead": 0,
+    "input_noise": 0,
     "tol": None,
-    "dtype": "float32",
     "random_state": 0,
 }
 
@@ -54,33 +51,30 @@ NETWORKS = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Study the paper's transition.")
-    add = parser.add_argument
-    add("--mnist", metavar="FOLDER", help="IDX files; default: SKDAM_MNIST or OpenML")
-    add("--quick", action="store_true", help="digits, in seconds, to a new folder")
-    args = parser.parse_args()
-    output, docs = folders(args.quick)
+    args = Options(__doc__, docs=True).parse()
     # Some are not meant to learn.
     warnings.simplefilter("ignore", ConvergenceWarning)
-    data = digits() if args.quick else load_mnist(args.mnist)
-    report = Report(output / "transition.json", "digits" if args.quick else "mnist")
+    data = load_images(args)
+    report = Report(
+        args.output / "transition.json", "digits" if args.quick else "mnist"
+    )
     part = report.part("networks", common=COMMON)
     part["networks"] = []
     for parameters in NETWORKS:
-        parameters = {"max_iter": 40} | parameters
+        parameters = COMMON | parameters
         if args.quick:
             parameters |= {"max_iter": 2, "n_memories": 40}
-        part["networks"].append(parameters | counted(COMMON | parameters, data))
+        part["networks"].append(parameters | counted(data, **parameters))
         print(part["networks"][-1], flush=True)
         report.save()
-    write_page(docs / "reproduction.md", output)
-    print(f"Results are in {output}, the page in {docs}.")
+    write_page(args.docs / "reproduction.md", args.output)
+    print(f"Results are in {args.output}, the page in {args.docs}.")
 
 
-def counted(parameters: dict, data: MNIST) -> dict:
+def counted(data: MNIST, init_mean: float, **parameters) -> dict:
     """Train a network; return its error and the paper's two counts."""
     start = perf_counter()
-    clf = DenseAssociativeMemoryClassifier(**parameters)
+    clf = DenseAssociativeMemoryClassifier(init=(init_mean, 0.3), **parameters)
     clf.fit(data.X_train, data.y_train)
     seconds = perf_counter() - start
     units = recognition_units(clf)

@@ -2,23 +2,20 @@
 
 Krotov and Hopfield (2016) tell features from prototypes by two counts: the classes that
 a memory votes for (:func:`recognition_units`), and the memories that decide about a
-sample (:func:`decisive_memories`). Memories of a small power n each vote for several
-classes and decide together; those of a large one each stand for one class and decide
-alone (section "Feature to prototype transition").
+sample (:func:`decisive_memories`). With a small power n, each memory votes for several
+classes, and many memories decide together. With a large n, each memory stands for one
+class and decides alone (section "Feature to prototype transition").
 
-The functions return numbers, and each Display draws what one of them, or a window of
-:mod:`skdam.window`, holds. Networks may be at the end of a pipeline. The Displays need
-matplotlib.
+The functions return numbers. Each Display draws what one of them returns, or the
+results of :mod:`skdam.model_selection`. Classifiers may be at the end of a pipeline.
+The Displays need matplotlib.
 """
 
-from .displays import (
-    DecisiveMemoriesDisplay,
-    LearningCurvesDisplay,
-    MemoriesDisplay,
-    RecognitionUnitsDisplay,
-    WindowDisplay,
-)
-from .measures import contributions, decisive_memories, recognition_units
+from .contributions import DecisiveMemoriesDisplay, contributions, decisive_memories
+from .learning_curves import LearningCurvesDisplay
+from .memories import MemoriesDisplay
+from .recognition_units import RecognitionUnitsDisplay, recognition_units
+from .window import WindowDisplay
 
 __all__ = [
     "DecisiveMemoriesDisplay",

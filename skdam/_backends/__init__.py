@@ -1,0 +1,96 @@
+"""The inner loops of training and recall, one file for each kind of array.
+
+``array_api`` says them in the equations of the package, for any namespace, and is what
+the others are tested against; ``cpu`` and ``cuda`` compute the same fast.
+
+A trainer descends one step for every minibatch of an epoch. It offers
+
+- ``epoch(number, order)``: train for one epoch; return its :class:`EpochMetrics`;
+- ``network``: the network as it is now, at the temperature of the epoch;
+- ``velocity()``: the velocities of the memories, as :class:`~skdam.learning_rule.Scaled`;
+- ``without_gradient()``: on the host, which memories had no gradient in the last
+  minibatch;
+- ``reinitialise(memories, columns)``: replace some memories, given by their numbers, and
+  set them at rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from array_api_compat import is_cupy_array, is_numpy_array
+
+__all__ = ["EpochMetrics", "forward", "minibatches", "trainer", "working_bytes"]
+
+Array = Any
+
+
+class EpochMetrics(NamedTuple):
+    """What an epoch reports, over its minibatches before their steps.
+
+    Attributes
+    ----------
+    loss : float
+        Weighted mean of the loss.
+    accuracy : float
+        Share of correct predictions.
+    """
+
+    loss: float
+    accuracy: float
+
+
+def minibatches(n_samples: int, batch_size: int) -> list[tuple[int, int]]:
+    """Return first and last place of each minibatch, the last one excluded.
+
+    They differ by one sample at most, so that none is left nearly empty.
+    """
+    n_batches = -(-n_samples // batch_size)
+    edges = [n_samples * i // n_batches for i in range(n_batches + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+@contextmanager
+def forward(network: Any, batch_size: int) -> Iterator[Callable]:
+    """Open the scoring of a network, where its memories live.
+
+    Yields
+    ------
+    callable
+        Takes X and a slice of its rows; returns the scores (n_rows, n_classes), in an
+        array of their own.
+    """
+    kind = _module(network)
+    with kind.forward(network, batch_size) as function:
+        yield function
+
+
+@contextmanager
+def trainer(
+    network: Any, samples: Any, settings: Any, velocity: Any = None
+) -> Iterator[Any]:
+    """Open the trainer of a network, where its memories live."""
+    kind = _module(network)
+    with kind.trainer(network, samples, settings, velocity) as backend:
+        yield backend
+
+
+def working_bytes(network: Any, batch_size: int) -> int:
+    """Return about what a step holds beside the data."""
+    n_units, n_memories = network.weights.shape
+    elements = 4 * n_memories * (n_units + batch_size) + batch_size * n_units
+    return 8 * elements
+
+
+def _module(network: Any) -> Any:
+    if is_numpy_array(network.weights):
+        from . import cpu as kind
+    elif is_cupy_array(network.weights) and getattr(
+        network.energy, "cuda_source", None
+    ):
+        from . import cuda as kind
+    else:
+        from . import array_api as kind
+    return kind

@@ -1,0 +1,533 @@
+"""NumPy arrays: a training step that holds arithmetic and nothing else.
+
+A step on B samples costs 4 B N K flops in two matrix products, ``X W`` and ``X^T dC/dx``,
+for N visible units and K memories. Everything else is done in few passes:
+
+- what does not depend on the memories (order, noise, dropout, temperature, intercept,
+  signs of the targets) once for a chunk of minibatches;
+- losses and predictions go to buffers, and are summed up once for a chunk;
+- the velocity V is kept as ``U exp(log_scale + log_scales[mu])``: the scalar falls by
+  log p in a step, so that decay costs no pass, and gradients are brought to this scale
+  in the thin factors (n_classes, K). Both scales are renewed, exactly, when they leave
+  the range of the type;
+- a memory's step is normalised in the pass that moves it: the gradient is added to U
+  (3 passes over N K numbers), the largest component found (1), and the memories moved
+  and clipped (3), in tiles that stay in the cache;
+- the overlaps (B, K) are rectified, raised and multiplied with the thin factors in tiles
+  of rows that stay in the cache; samples without a gradient worth following are whole
+  rows, and large steps leave them out of the second half.
+
+Large steps divide the memories into shards, one for each thread: forward, a thread
+multiplies the minibatch with its memories and sums its part of the scores; backward, it
+moves its memories. Between the two stands the only barrier of a step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..learning_rule import Scaled
+from ..losses import MANY, PowerError
+from ..updates import Feedforward
+from . import EpochMetrics, minibatches
+from .cpu_energies import Units, choose_units
+from .inputs import InputNoise, inputs
+from .threads import Threads, thread_team
+
+__all__ = ["CpuTrainer", "forward", "trainer"]
+
+CHUNK_ELEMENTS = 2**20
+"""Inputs that are prepared at once."""
+
+TILE_ELEMENTS = 2**16
+"""Elements of the memories that are moved at once, so that they stay in the cache."""
+
+MEMORIES_IN_SHARD = 1000
+"""Most memories of a shard."""
+
+COMPACT_ABOVE = 2**24
+"""Multiplications in a step above which samples are left out by copying the others."""
+
+maximum_of = np.maximum.reduce
+"""The method ``max`` without its detours, which cost as much as a small array."""
+
+SCORE_LIMIT = 80.0
+"""Margins beyond which ln(1 + e^z) is z in every digit of double precision."""
+
+
+class Shard:
+    """Some of the memories, with the buffers that one thread works in."""
+
+    def __init__(
+        self, weights: np.ndarray, n_visible: int, columns: slice, batch_size: int
+    ):
+        self.columns = columns
+        self.weights = weights[:, columns]
+        self.visible = self.weights[:n_visible]
+        self.connections = self.weights[n_visible:]
+        self.n_memories = self.weights.shape[1]
+        self.overlaps = np.empty((batch_size, self.n_memories), weights.dtype)
+
+    def prepare(self, velocity: np.ndarray) -> None:
+        """Take the velocity of all memories, and make what training needs."""
+        self.velocity = velocity[:, self.columns]
+        self.slopes = np.empty_like(self.overlaps)
+        self.gradient = np.empty(self.weights.shape, self.weights.dtype)
+        size = max(1, TILE_ELEMENTS // self.n_memories)
+        self.tiles = [slice(i, i + size) for i in range(0, len(self.weights), size)]
+
+    def scores(self, v: np.ndarray, offset: np.ndarray | None, units: Units) -> tuple:
+        """Keep the overlaps of inputs, and return their part of the scores."""
+        x = np.matmul(v, self.visible, out=self.overlaps[: len(v)])
+        if offset is not None:
+            x += offset[self.columns]
+        self.x = x
+        return units.scores(x, self.connections)
+
+
+def _shards(
+    weights: np.ndarray, n_visible: int, batch_size: int, n_threads: int
+) -> list[Shard]:
+    n_memories = weights.shape[1]
+    count = n_threads * -(-n_memories // (MEMORIES_IN_SHARD * n_threads))
+    count = 1 if n_threads == 1 else min(count, n_memories)
+    edges = [n_memories * i // count for i in range(count + 1)]
+    return [
+        Shard(weights, n_visible, slice(a, b), batch_size)
+        for a, b in zip(edges[:-1], edges[1:], strict=True)
+    ]
+
+
+class CpuScorer:
+    """Scores of one network, with the buffers that they reuse."""
+
+    def __init__(self, network: Any, batch_size: int, threads: Threads):
+        self.network = network
+        self.threads = threads
+        self.exact = not isinstance(network.update, Feedforward)
+        self.shards = _shards(
+            network.weights, network.n_visible, batch_size, threads.count
+        )
+
+    def forward(self, v: np.ndarray, units: Units) -> np.ndarray:
+        """Return the scores of inputs; every shard keeps its overlaps."""
+        offset = None
+        if self.exact:
+            offset = self.network.update.offset(self.network.recognition_connections)
+        if len(self.shards) == 1:
+            parts = [self.shards[0].scores(v, offset, units)]
+        else:
+            parts = self.threads.map(
+                lambda shard: shard.scores(v, offset, units), self.shards
+            )
+        return _sum_scaled(parts, units.factor)
+
+
+def _sum_scaled(parts: list[tuple], factor: float) -> np.ndarray:
+    """Sum ``factor * s * exp(log_scale)`` over the shards.
+
+    A scale beyond the range of the type is brought to its edge, which changes no order
+    of the classes within a sample: s is then far beyond, or far below, what tanh
+    distinguishes.
+    """
+    total, common = parts[0]
+    if common is None:
+        for s, _ in parts[1:]:
+            total += s
+        total *= factor
+        return total
+    common = np.max([log_scale for _, log_scale in parts], axis=0)
+    common[np.isneginf(common)] = 0
+    total = sum(s * np.exp(log_scale - common)[:, None] for s, log_scale in parts)
+    room = 0.6 * np.log(np.finfo(total.dtype).max)
+    return factor * total * np.exp(np.clip(common, -room, room))[:, None]
+
+
+@contextmanager
+def forward(network: Any, batch_size: int) -> Iterator[Callable]:
+    """Open the scoring of a network."""
+    dtype = network.weights.dtype
+    with thread_team(network.weights.size * batch_size) as threads:
+        scorer = CpuScorer(network, batch_size, threads)
+
+        def function(X, rows: slice) -> np.ndarray:
+            v = inputs(X, rows, dtype, network.temperature, network.intercept)
+            largest = float(np.abs(v).sum(axis=1).max(initial=0))
+            largest = largest * network.temperature + 2 * network.n_classes
+            units = choose_units(network.update, largest, dtype)
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                return scorer.forward(v, units)
+
+        yield function
+
+
+@contextmanager
+def trainer(network, samples, settings, velocity) -> Iterator[CpuTrainer]:
+    """Open the trainer of a network, whose memories it moves in place."""
+    with (
+        thread_team(network.weights.size * settings.batch_size) as threads,
+        np.errstate(over="ignore", under="ignore", divide="ignore"),
+    ):
+        yield CpuTrainer(network, samples, settings, velocity, threads)
+
+
+class CpuTrainer(CpuScorer):
+    """Training steps of one network, as in :mod:`skdam._backends`."""
+
+    def __init__(
+        self,
+        network: Any,
+        samples: Any,
+        settings: Any,
+        velocity: Scaled | None = None,
+        threads: Threads | None = None,
+    ):
+        batch_size = min(settings.batch_size, len(samples))
+        super().__init__(network, batch_size, threads or Threads())
+        self.samples = samples
+        self.settings = settings
+        weights = network.weights
+        self.dtype = dtype = weights.dtype
+        self.batches = minibatches(len(samples), batch_size)
+        self.compact = weights.size * batch_size > COMPACT_ABOVE
+        n_classes, n_visible = network.n_classes, network.n_visible
+        self.signs = np.where(
+            np.arange(n_classes, dtype=np.int32)[:, None] == samples.codes, 1, -1
+        ).astype(dtype)
+        self.log_weights = None
+        if samples.weights is not None:
+            self.log_weights = np.log(samples.weights).astype(dtype)
+        per_chunk = CHUNK_ELEMENTS // (batch_size * max(n_visible, n_classes))
+        self.batches_in_chunk = max(1, per_chunk)
+        self._set_velocity(velocity)
+        for shard in self.shards:
+            shard.prepare(self.u)
+        tolerance = settings.gradient_tolerance
+        self.log_tolerance = math.log(tolerance) if tolerance else -math.inf
+        self.idle = np.zeros(weights.shape[1], bool)
+
+    def epoch(self, number: int, order: np.ndarray | None) -> EpochMetrics:
+        settings, n_samples = self.settings, len(self.samples)
+        update = settings.update(number)
+        self.network = network = replace(self.network, update=update)
+        units = choose_units(update, settings.largest_overlap, self.dtype)
+        log_factor = math.log(units.factor)
+        if not units.is_steep and np.abs(self.log_scales).max() > self.range:
+            # The velocities are from another backend, or another temperature.
+            self._renew_scales(self.log_scale + self.log_scales.max())
+        noise = None
+        if settings.noise or settings.dropout:
+            noise = InputNoise.of_epoch(
+                settings.noise, settings.dropout, settings.seed, number
+            )
+        loss = _loss_in_place(network.loss, self)
+        rate = self.dtype.type(settings.learning_rate.at(number))
+        total = hits = 0.0
+        for first in range(0, len(self.batches), self.batches_in_chunk):
+            batches = self.batches[first : first + self.batches_in_chunk]
+            start, stop = batches[0][0], batches[-1][1]
+            rows = slice(start, stop) if order is None else order[start:stop]
+            v = inputs(
+                self.samples.X,
+                rows,
+                self.dtype,
+                update.temperature,
+                network.intercept,
+                noise,
+                None if noise is None else self.samples.hashes,
+            )
+            loss.begin(rows, stop - start)
+            for a, b in batches:
+                a, b = a - start, b - start
+                last = start + b == n_samples
+                self._step(v[a:b], loss, a, b, units, log_factor, rate, last)
+            chunk_loss, chunk_hits = loss.end()
+            total += chunk_loss
+            hits += chunk_hits
+        weights = self.samples.weights
+        mass = n_samples if weights is None else weights.sum()
+        return EpochMetrics(float(total / mass), hits / n_samples)
+
+    def _step(self, v, loss, a, b, units, log_factor, rate, last) -> None:
+        """Descend one step on the inputs v of samples a to b of the chunk."""
+        scores = self.forward(v, units)
+        log_scale = loss.evaluate(scores, a, b)
+        rows = None
+        if not scores.all():
+            # Samples that no memory responds to have no gradient.
+            silent = ~scores.any(axis=1)
+            if not silent.all():
+                log_scale[silent] = -np.inf
+        largest = float(maximum_of(log_scale))
+        if largest > -math.inf:
+            worth = log_scale >= largest + self.log_tolerance
+            if np.count_nonzero(worth) <= MANY * len(v):
+                log_scale[~worth] = -np.inf
+                if self.compact:
+                    rows = worth.nonzero()[0]
+        if loss.log_weights is not None:
+            log_scale += loss.log_weights[a:b]
+            largest = float(maximum_of(log_scale))
+        self._keep_in_range(largest + log_factor)
+        if units.is_steep:
+            delta, log_weight = loss.gradient(a, b, log_scale, None)
+            log_weight -= self.dtype.type(largest)
+        else:
+            # On the scale of the velocity.
+            common = self.log_scale - log_factor
+            delta, log_weight = loss.gradient(a, b, log_scale, common)
+        if rows is not None:
+            v = v.take(rows, axis=0)
+            delta, log_weight = delta[:, rows], log_weight[rows]
+        shift = largest + log_factor - self.log_scale
+
+        def backward(shard):
+            self._move(shard, v, delta, log_weight, rows, units, shift, rate, last)
+
+        if len(self.shards) == 1:
+            backward(self.shards[0])
+        else:
+            self.threads.map(backward, self.shards)
+
+    def _move(
+        self, shard, v, delta, log_weight, rows, units, shift, rate, last
+    ) -> None:
+        """Add the gradient of a shard to its velocity, and move its memories."""
+        x = shard.x
+        if rows is not None:
+            x = x.take(rows, axis=0)
+        slopes = shard.slopes[: len(x)]
+        scale = None if self.scale is None else self.scale[shard.columns]
+        n_visible = len(shard.visible)
+        d_visible, d_connections = (
+            shard.gradient[:n_visible],
+            shard.gradient[n_visible:],
+        )
+        log_scale = units.gradient(
+            x, shard.connections, delta, log_weight, scale, slopes, d_connections
+        )
+        if log_scale is not None:
+            factor = self._scale_of(shard, log_scale + shift)
+            d_connections *= factor
+            slopes *= factor
+        if last:
+            self.idle[shard.columns] = ~d_connections.any(axis=0)
+        np.matmul(v.T, slopes, out=d_visible)
+        peak = None
+        for tile in shard.tiles:
+            u, gradient = shard.velocity[tile], shard.gradient[tile]
+            u += gradient
+            largest = maximum_of(np.abs(u, out=gradient), axis=0)
+            peak = largest if peak is None else np.maximum(peak, largest, out=peak)
+        np.maximum(peak, self.tiny, out=peak)
+        np.divide(rate, peak, out=peak)
+        for tile in shard.tiles:
+            weights = shard.weights[tile]
+            weights += np.multiply(shard.velocity[tile], peak, out=shard.gradient[tile])
+            np.clip(weights, -1, 1, out=weights)
+
+    # The velocity, and its scales.
+
+    def _set_velocity(self, velocity: Scaled | None) -> None:
+        shape, dtype = self.network.weights.shape, self.dtype
+        double = dtype == np.float64
+        self.tiny = dtype.type(np.finfo(dtype).tiny * 2.0**20)
+        self.range = 300.0 if double else 40.0
+        self.floor = -150.0 if double else -20.0
+        self.scale = None
+        self.log_scales = np.zeros(shape[1])
+        momentum = self.settings.momentum
+        self.log_momentum = math.log(momentum) if momentum else -math.inf
+        if velocity is None:
+            self.u = np.zeros(shape, dtype)
+            self.log_scale = None
+            return
+        self.u = np.array(velocity.values, dtype)
+        finite = np.isfinite(velocity.log_scale)
+        self.log_scales[finite] = velocity.log_scale[finite]
+        self.log_scale = float(velocity.common) if self.u.any() else None
+        self._set_scale()
+
+    def velocity(self) -> Scaled:
+        common = 0.0 if self.log_scale is None else self.log_scale
+        return Scaled(self.u.copy(), self.log_scales.copy(), common)
+
+    def _keep_in_range(self, log_gradient: float) -> None:
+        """Let the velocity decay, and keep its scale near that of the gradient."""
+        if self.log_scale is None:
+            self.log_scale = log_gradient
+        elif self.log_momentum == -math.inf:
+            self.u[...] = 0
+            self.log_scale = log_gradient
+        else:
+            self.log_scale += self.log_momentum
+        if not abs(log_gradient - self.log_scale) < self.range:
+            self._renew_scales(log_gradient)
+
+    def _renew_scales(self, log_gradient: float) -> None:
+        """Divide every velocity by its largest component, and take the scale apart."""
+        peak = np.abs(self.u).max(axis=0).astype(np.float64)
+        moves = peak > 0
+        peak[~moves] = 1
+        self.u /= peak.astype(self.dtype)
+        self.log_scales += np.log(peak) + self.log_scale - log_gradient
+        self.log_scales[~moves] = 0
+        self.log_scale = log_gradient
+        highest = self.log_scales.max()
+        if highest > -self.floor:
+            # Velocities far above the gradient.
+            self.log_scale += highest
+            self.log_scales -= highest
+        low = self.log_scales < self.floor
+        if low.any():
+            # Gradients are not multiplied by more than the floor's inverse.
+            self.u[:, low] *= np.exp(self.log_scales[low] - self.floor)
+            self.log_scales[low] = self.floor
+        self._set_scale()
+
+    def _set_scale(self) -> None:
+        self.scale = None
+        if self.log_scales.any():
+            self.scale = np.exp(-self.log_scales).astype(self.dtype)
+
+    def _scale_of(self, shard: Shard, log_gradient: np.ndarray) -> np.ndarray:
+        """Return the factors that bring gradients of a shard to its velocities' scales.
+
+        Gradients of steep energies differ from memory to memory and from step to step.
+        """
+        log_scales = self.log_scales[shard.columns]
+        log_factor = log_gradient - log_scales
+        out_of_range = np.flatnonzero(np.abs(log_factor) > self.range)
+        if out_of_range.size:
+            log_new = log_factor[out_of_range]
+            u = shard.velocity[:, out_of_range]
+            at_rest = ~u.any(axis=0)
+            renewed = (at_rest | (log_new > 0)) & np.isfinite(log_new)
+            some, log_new = out_of_range[renewed], log_new[renewed]
+            shard.velocity[:, some] = u[:, renewed] * np.exp(-np.maximum(log_new, 0))
+            log_scales[some] += log_new
+            log_factor[some] = 0
+        return np.exp(log_factor).astype(self.dtype)
+
+    # Between epochs.
+
+    def without_gradient(self) -> np.ndarray:
+        return self.idle
+
+    def reinitialise(self, memories: np.ndarray, columns: np.ndarray) -> None:
+        self.network.weights[:, memories] = columns
+        self.u[:, memories] = 0
+        self.log_scales[memories] = 0
+        if self.scale is not None:
+            self.scale[memories] = 1
+
+
+def _loss_in_place(loss: Any, trainer: CpuTrainer) -> _LossOfChunk:
+    kind = _PowerErrorOfChunk if isinstance(loss, PowerError) else _LossOfChunk
+    return kind(loss, trainer)
+
+
+class _LossOfChunk:
+    """The loss of the minibatches of a chunk, and its gradient; any loss."""
+
+    def __init__(self, loss: Any, trainer: CpuTrainer):
+        self.loss = loss
+        self.trainer = trainer
+
+    def begin(self, rows: slice | np.ndarray, n_samples: int) -> None:
+        """Take the labels and weights of the chunk's samples."""
+        trainer = self.trainer
+        self.signs = trainer.signs[:, rows]
+        self.log_weights = self.weights = None
+        if trainer.log_weights is not None:
+            self.log_weights = trainer.log_weights[rows]
+            self.weights = trainer.samples.weights[rows]
+        self.make_buffers(n_samples)
+
+    def make_buffers(self, n_samples: int) -> None:
+        self.losses = np.empty(n_samples)
+        self.hits = 0
+
+    def evaluate(self, scores: np.ndarray, a: int, b: int) -> np.ndarray:
+        """Return the logarithm of the size of each sample's gradient."""
+        signs = self.signs[:, a:b].T
+        losses, self.delta, log_scale = self.loss.evaluate(scores, signs)
+        self.losses[a:b] = losses
+        best = signs[np.arange(b - a), scores.argmax(axis=1)]
+        self.hits += int(np.count_nonzero(best > 0))
+        return log_scale
+
+    def gradient(
+        self, a: int, b: int, log_scale: np.ndarray, common: float | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return -dC/ds of shape (n_classes, n_samples), and its log-scale.
+
+        Over ``exp(log_scale)``; or times that over ``exp(common)``, if given.
+        """
+        delta = -self.delta.T
+        if common is not None:
+            delta = delta * np.exp(log_scale - delta.dtype.type(common))
+        return np.ascontiguousarray(delta), log_scale
+
+    def end(self) -> tuple[float, int]:
+        """Return the weighted sum of the losses, and the number of hits."""
+        if self.weights is not None:
+            self.losses *= self.weights
+        return float(self.losses.sum()), self.hits
+
+
+class _PowerErrorOfChunk(_LossOfChunk):
+    """The power of the error in margin form, with z = 2 t s.
+
+    Loss and gradient need ln(1 + e^z) alone: ``C = e^(-2m ln(1 + e^z))`` and
+    ``ln |dC/ds| = ln 4m + z - (2m + 1) ln(1 + e^z)``.
+    """
+
+    def make_buffers(self, n_samples: int) -> None:
+        shape = self.signs.shape
+        dtype = self.signs.dtype
+        self.z, self.softplus = np.empty(shape, dtype), np.empty(shape, dtype)
+        self.double_signs = self.signs * dtype.type(2)
+        self.m = dtype.type(self.loss.exponent)
+        self.log_4m = dtype.type(math.log(4 * self.loss.exponent))
+
+    def evaluate(self, scores, a, b):
+        z, softplus = self.z[:, a:b], self.softplus[:, a:b]
+        np.multiply(scores.T, self.double_signs[:, a:b], out=z)
+        np.minimum(z, SCORE_LIMIT, out=softplus)
+        np.exp(softplus, out=softplus)
+        softplus += 1
+        np.log(softplus, out=softplus)
+        np.maximum(softplus, z, out=softplus)
+        log_delta = np.multiply(softplus, -(2 * self.m + 1))
+        log_delta += z
+        self.log_delta = log_delta
+        return maximum_of(log_delta, axis=0) + self.log_4m
+
+    def gradient(self, a, b, log_scale, common):
+        delta = self.log_delta
+        if common is None:
+            delta -= delta.max(axis=0)
+        else:
+            delta -= delta.dtype.type(common) - self.log_4m
+            if self.log_weights is not None:
+                delta += self.log_weights[a:b]
+            if maximum_of(-log_scale) == np.inf:
+                delta[:, np.isneginf(log_scale)] = -np.inf
+        np.exp(delta, out=delta)
+        return np.copysign(delta, self.signs[:, a:b], out=delta), log_scale
+
+    def end(self):
+        losses = np.exp(self.softplus * (-2 * self.m))
+        # The class with the largest score is the true one if its margin says so.
+        best = (self.z * self.signs).argmax(axis=0)
+        hits = np.take_along_axis(self.signs, best[None], axis=0) > 0
+        if self.weights is not None:
+            losses = losses * self.weights
+        return float(losses.sum(dtype=np.float64)), int(np.count_nonzero(hits))

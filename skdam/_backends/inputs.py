@@ -1,0 +1,235 @@
+"""Inputs: the states of the visible neurons, with the noise of training.
+
+A feature is the state of a neuron, in units of the temperature. An unknown one (NaN)
+or one that is dropped out contributes nothing to the overlaps. The last neuron, if
+there is an intercept, has the same state for all samples: its connections to the
+memories are their thresholds.
+
+Noise and dropout are read from one pool of random numbers, at a place that follows from
+a hash of the sample and a shift of the epoch. They depend neither on the order of the
+samples nor on the device, and equal samples get equal noise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_numpy_array
+from scipy import sparse
+from sklearn.utils import gen_batches
+
+from .._devices import take_rows, to_numpy
+
+__all__ = ["InputNoise", "inputs", "noise_pool", "sample_hashes"]
+
+Array = Any
+
+POOL_SIZE = 2**20
+"""Random numbers in the pool; a power of 2."""
+
+ELEMENTS_AT_ONCE = 2**20
+"""Elements of X that are hashed together."""
+
+
+@lru_cache(maxsize=2)
+def noise_pool(n_features: int, dtype: Any = np.float32) -> np.ndarray:
+    """Return random numbers between -1 and 1, the same ones in every process.
+
+    The first ``n_features`` follow once more behind the last one, so that
+    ``pool[place : place + n_features]`` exists for every place below ``POOL_SIZE``.
+    """
+    rng = np.random.Generator(np.random.SFC64(12345))
+    pool = 2 * rng.random(POOL_SIZE, dtype=np.float32) - 1
+    return np.resize(pool, POOL_SIZE + n_features).astype(dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class InputNoise:
+    """Noise on the features and dropout of features, in one epoch.
+
+    Attributes
+    ----------
+    std : float
+        Standard deviation of the noise, which is uniform.
+    dropout : float
+        Share of the features that are dropped out, in [0, 1). The others are scaled up
+        by ``1 / (1 - dropout)``, so that overlaps keep their mean.
+    shifts : tuple of int
+        Shifts of the epoch in the pool, for noise and for dropout.
+    """
+
+    std: float
+    dropout: float
+    shifts: tuple[int, int]
+
+    @classmethod
+    def of_epoch(cls, std: float, dropout: float, seed: int, epoch: int) -> InputNoise:
+        """Return the noise of an epoch."""
+        shifts = np.random.SeedSequence([seed, epoch]).generate_state(2)
+        return cls(std, dropout, (int(shifts[0]), int(shifts[1])))
+
+    @property
+    def amplitude(self) -> float:
+        """The largest noise there is."""
+        return math.sqrt(3) * self.std
+
+    @property
+    def scale(self) -> float:
+        """Factor of the features that are kept."""
+        return 1 / (1 - self.dropout)
+
+    @property
+    def threshold(self) -> float:
+        """Numbers of the pool below the threshold drop their feature out."""
+        return 2 * self.dropout - 1
+
+    def places(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where in the pool the noise and the dropout of samples begin."""
+        noise = hashes + np.uint32(self.shifts[0])
+        # Another order of the samples, so that noise says nothing about dropout.
+        dropout = hashes * np.uint32(0x9E3779B1) + np.uint32(self.shifts[1])
+        return noise % np.uint32(POOL_SIZE), dropout % np.uint32(POOL_SIZE)
+
+    def apply(self, samples: np.ndarray, hashes: np.ndarray) -> None:
+        """Change samples on the host in place.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdam._backends.inputs import InputNoise
+        >>> samples = np.ones((1000, 100))
+        >>> hashes = np.arange(1000, dtype=np.uint32) * np.uint32(2654435769)
+        >>> InputNoise(std=0.1, dropout=0.0, shifts=(1, 2)).apply(samples, hashes)
+        >>> round(float(samples.std()), 2)
+        0.1
+        """
+        n_features = samples.shape[1]
+        pool = noise_pool(n_features, samples.dtype.type)
+        windows = np.lib.stride_tricks.as_strided(
+            pool, (POOL_SIZE, n_features), 2 * pool.strides, writeable=False
+        )
+        noise, dropout = self.places(hashes)
+        if self.std:
+            drawn = windows[noise]
+            drawn *= self.amplitude
+            samples += drawn
+        if self.dropout:
+            keep = windows[dropout] >= self.threshold
+            samples *= np.multiply(keep, self.scale, dtype=samples.dtype)
+
+
+def sample_hashes(X: Any) -> np.ndarray:
+    """Return 32 bits for each sample that follow from its features, on the host.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam._backends.inputs import sample_hashes
+    >>> hashes = sample_hashes(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]]))
+    >>> bool(hashes[0] == hashes[1]), bool(hashes[0] == hashes[2])
+    (False, True)
+    """
+    factors = _hashed(np.arange(1, X.shape[1] + 1, dtype=np.uint32)) | np.uint32(1)
+    hashes = np.empty(X.shape[0], np.uint32)
+    if sparse.issparse(X):
+        # The hash of 0 is 0: what is not stored adds nothing.
+        terms = _hashed_floats(X.data) * factors[X.indices]
+        sums = np.append(np.uint32(0), np.cumsum(terms, dtype=np.uint32))
+        return _hashed(sums[X.indptr[1:]] - sums[X.indptr[:-1]])
+    for rows in gen_batches(X.shape[0], max(1, ELEMENTS_AT_ONCE // X.shape[1])):
+        terms = _hashed_floats(to_numpy(take_rows(X, rows)))
+        hashes[rows] = (terms * factors).sum(axis=1, dtype=np.uint32)
+    return _hashed(hashes)
+
+
+def _hashed(numbers: np.ndarray) -> np.ndarray:
+    """Return a hash of 32-bit numbers: xor-shifts and products, by turns."""
+    numbers = numbers ^ (numbers >> np.uint32(16))
+    numbers *= np.uint32(0x7FEB352D)
+    numbers ^= numbers >> np.uint32(15)
+    numbers *= np.uint32(0x846CA68B)
+    numbers ^= numbers >> np.uint32(16)
+    return numbers
+
+
+def _hashed_floats(numbers: np.ndarray) -> np.ndarray:
+    """Return the hash of numbers in single precision; NaN is as good as 0."""
+    with np.errstate(over="ignore"):
+        # Adding 0 makes -0 the same as 0.
+        numbers = numbers.astype(np.float32) + np.float32(0)
+    numbers[np.isnan(numbers)] = 0
+    return _hashed(numbers.view(np.uint32))
+
+
+def dense_rows(X: Any, rows: slice | np.ndarray, dtype: Any) -> Array:
+    """Return a dense copy of rows of X."""
+    if sparse.issparse(X):
+        return X[rows].toarray().astype(dtype, copy=False)
+    if not is_numpy_array(X):
+        return array_namespace(X).astype(take_rows(X, rows), dtype)
+    if isinstance(rows, slice):
+        return X[rows].astype(dtype)
+    return X.take(rows, axis=0).astype(dtype, copy=False)
+
+
+def inputs(
+    X: Any,
+    rows: slice | np.ndarray,
+    dtype: Any,
+    temperature: float,
+    intercept: float = 0.0,
+    noise: InputNoise | None = None,
+    hashes: np.ndarray | None = None,
+) -> Array:
+    """Return the states of the visible neurons, in units of the temperature.
+
+    Parameters
+    ----------
+    X : array or CSR array of shape (n_samples, n_features)
+        Samples.
+    rows : slice or array of int
+        Which of them.
+    dtype : dtype
+        Type of the states.
+    temperature : float
+        T.
+    intercept : float, default=0.0
+        State of the intercept's neuron; 0: there is none.
+    noise : InputNoise, optional
+        Noise of training, for samples on the host.
+    hashes : array of uint32 of shape (n_samples,), optional
+        Hashes of all samples; the noise needs them.
+
+    Returns
+    -------
+    array of shape (n_rows, n_features), or (n_rows, n_features + 1) with an intercept
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam._backends.inputs import inputs
+    >>> X = np.array([[1.0, np.nan], [2.0, 4.0]])
+    >>> inputs(X, slice(1), np.float64, temperature=2.0, intercept=3.0).tolist()
+    [[0.5, 0.0, 1.5]]
+    """
+    samples = dense_rows(X, rows, dtype)
+    xp = array_namespace(samples)
+    if noise is not None:
+        noise.apply(samples, hashes[rows])
+    # The smallest element is NaN if any is, and found in one pass.
+    if samples.shape[0] and xp.isnan(xp.min(samples)):
+        samples = xp.where(xp.isnan(samples), xp.zeros_like(samples), samples)
+    samples *= 1 / temperature
+    if not intercept:
+        return samples
+    column = xp.full(
+        (samples.shape[0], 1),
+        intercept / temperature,
+        dtype=samples.dtype,
+        device=device(samples),
+    )
+    return xp.concat([samples, column], axis=1)

@@ -1,0 +1,78 @@
+"""Tell a training that has failed from one that is merely not good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ._devices import take_rows, to_numpy
+from ._samples import Samples
+from .losses import PowerError
+
+__all__ = ["describe_failure"]
+
+SATURATED = -4.5
+"""Score below which tanh is -1 to within 3e-4."""
+
+SAMPLES_TO_LOOK_AT = 2000
+"""Samples, evenly spread over the data, that tell whether training has failed."""
+
+
+def describe_failure(
+    scores_of: Callable, samples: Samples, network: Any, classes: np.ndarray
+) -> str | None:
+    """Say what is wrong with a trained network, or return None.
+
+    Past the edge of tanh, or with no positive overlap left, the gradient of a sample
+    vanishes beside that of others, and training can lose it for good.
+
+    Parameters
+    ----------
+    scores_of : callable
+        Returns the scores of some samples.
+    samples : Samples
+        Training data.
+    network : Network
+        The trained network.
+    classes : array of shape (n_classes,)
+        Labels.
+    """
+    codes = to_numpy(samples.codes)
+    step = -(-len(codes) // SAMPLES_TO_LOOK_AT)
+    first_of_each_class = np.unique(codes, return_index=True)[1]
+    rows = np.union1d(np.arange(0, len(codes), step), first_of_each_class)
+    scores = to_numpy(scores_of(take_rows(samples.X, rows)))
+    # Scores well below 1 / m are all the same to the loss.
+    m = network.loss.exponent if isinstance(network.loss, PowerError) else 1
+    return _describe(scores, codes[rows], m, classes)
+
+
+def _describe(
+    scores: np.ndarray, codes: np.ndarray, m: float, classes: np.ndarray
+) -> str | None:
+    own = np.take_along_axis(scores, codes[:, None], axis=1)[:, 0]
+    right = scores.argmax(axis=1) == codes
+    lost = [
+        code
+        for code in np.unique(codes)
+        if not right[codes == code].any() and np.median(own[codes == code]) < SATURATED
+    ]
+    if lost:
+        names = classes[lost].tolist()
+        return (
+            f"the units of classes {names} are saturated at -1 and recognise no sample"
+        )
+    saturated = (own < SATURATED).mean()
+    if saturated > 0.1:
+        return (
+            f"the true class's unit is saturated at -1 for {saturated:.0%} of samples"
+        )
+    recall = np.mean([right[codes == code].mean() for code in np.unique(codes)])
+    chance = 1 / len(np.unique(codes))
+    if recall - chance < 0.25 * (1 - chance):
+        silent = np.median(np.abs(own)) * m < 0.01
+        state = "hardly respond to" if silent else "hardly tell apart"
+        return f"the classification units {state} the samples"
+    return None

@@ -1,0 +1,362 @@
+"""CUDA devices, as CuPy sees them: which one to take, its streams, and its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
+from multiprocessing import current_process
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+try:
+    import cupy
+except ImportError:
+    cupy = None
+
+__all__ = [
+    "Lease",
+    "Sender",
+    "count_devices",
+    "device_named",
+    "hold",
+    "lease",
+    "session",
+]
+
+Array = Any
+
+CHUNK_BYTES = 2**26
+"""What is copied to the device at once."""
+
+SPARE_SHARE = 0.2
+"""Share of the free memory that data leaves to others."""
+
+WORKSPACE_BYTES = 2**25
+"""What cuBLAS recommends for the largest devices."""
+
+CUDA_R_32F, CUDA_R_64F = 0, 1
+COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F = 68, 77, 70
+GEMM_DEFAULT = -1
+
+OUT_OF_MEMORY = 2
+"""Status of the CUDA runtime and of its driver."""
+
+CUBLAS_OUT_OF_MEMORY = 1, 3
+"""Statuses NOT_INITIALIZED, where a handle finds no memory, and ALLOC_FAILED."""
+
+_lock = threading.Lock()
+_turn = count()
+_of_thread = threading.local()
+_residents: list[_Resident] = []
+_free_leases: defaultdict[int, list[Lease]] = defaultdict(list)
+_n_leased: Counter[int] = Counter()
+
+
+def count_devices() -> int:
+    """Return the number of CUDA devices that CuPy can use; 0 without CuPy."""
+    if cupy is None:
+        return 0
+    try:
+        return cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError:
+        return 0
+
+
+def device_named(name: str) -> Any:
+    """Return the device "cuda:1", or with "cuda" that of the calling thread.
+
+    Threads take the devices in turn, and so do joblib's worker processes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    n_devices = count_devices()
+    if n_devices == 0:
+        missing = "CuPy is not installed" if cupy is None else "CuPy sees none"
+        raise ValueError(f"device={name!r} needs a CUDA device, but {missing}.")
+    _, _, number = name.partition(":")
+    if number and int(number) >= n_devices:
+        raise ValueError(
+            f"device={name!r} is not there; CuPy sees {n_devices}, from 'cuda:0' on."
+        )
+    if number:
+        return cupy.cuda.Device(int(number))
+    # joblib's workers are numbered from 1 on: LokyProcess-1, ...
+    worker = re.search(r"-(\d+)", current_process().name)
+    if not hasattr(_of_thread, "turn"):
+        _of_thread.turn = int(worker[1]) - 1 if worker else next(_turn)
+    return cupy.cuda.Device(_of_thread.turn % n_devices)
+
+
+class Lease:
+    """A stream, and a cuBLAS handle with its memory, for one thread at a time.
+
+    They are kept for the next one and never destroyed: that would disturb what another
+    thread records.
+    """
+
+    def __init__(self) -> None:
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+
+    @cached_property
+    def _cublas(self) -> tuple[Any, Any]:
+        """cuBLAS, with its types declared, and the handle."""
+        # CuPy makes no cuBLAS calls while it records: they are made directly. Its own
+        # module is linked to the library, whose symbols are found through it.
+        library = _library()
+        pointer, number = ctypes.c_void_p, ctypes.c_int
+        signature = [pointer] + 5 * [number] + 2 * [pointer] + 2 * [number] + [pointer]
+        signature += 2 * [number] + 2 * [pointer] + 4 * [number]
+        library.cublasGemmEx.argtypes = signature
+        library.cublasSetStream_v2.argtypes = [pointer, pointer]
+        library.cublasSetWorkspace_v2.argtypes = [pointer, pointer, ctypes.c_size_t]
+        handle = cupy.cuda.cublas.create()
+        _check(library.cublasSetStream_v2(handle, self.stream.ptr))
+        # One that cuBLAS allocated itself would be part of a recorded graph.
+        self._workspace = cupy.empty(WORKSPACE_BYTES, np.uint8)
+        address = self._workspace.data.ptr
+        _check(library.cublasSetWorkspace_v2(handle, address, WORKSPACE_BYTES))
+        return library, handle
+
+    def matmul(self, a: Array, b: Array, out: Array, *, add: bool = False) -> None:
+        """Multiply matrices with contiguous rows or, ``a`` only, columns.
+
+        Parameters
+        ----------
+        a, b : array of shape (n_rows, n_terms) and (n_terms, n_columns)
+            Factors.
+        out : array of shape (n_rows, n_columns)
+            Becomes ``a @ b``, or ``out + a @ b``.
+        add : bool
+            Whether to add to ``out``.
+        """
+        library, handle = self._cublas
+        transposed = a.strides[0] == a.itemsize
+        if transposed:
+            a = a.T
+        kind, compute, real = CUDA_R_64F, COMPUTE_64F, ctypes.c_double
+        if out.dtype == np.float32:
+            kind, compute, real = CUDA_R_32F, COMPUTE_32F, ctypes.c_float
+            if int(os.environ.get("CUPY_TF32", "0")) > 0:
+                compute = COMPUTE_32F_FAST_TF32
+        (n_terms, n_columns), n_rows = b.shape, out.shape[0]
+        # To BLAS, rows are columns: out^T = b^T . a^T.
+        _check(
+            library.cublasGemmEx(
+                *(handle, 0, int(transposed), n_columns, n_rows, n_terms),
+                *(ctypes.byref(real(1)), b.data.ptr, kind, b.strides[0] // b.itemsize),
+                *(a.data.ptr, kind, a.strides[0] // a.itemsize),
+                *(ctypes.byref(real(add)), out.data.ptr, kind),
+                *(out.strides[0] // out.itemsize, compute, GEMM_DEFAULT),
+            )
+        )
+
+
+def _library() -> Any:
+    return ctypes.CDLL(cupy.cuda.cublas.__file__)
+
+
+def _check(status: int) -> None:
+    if status:
+        raise cupy.cuda.cublas.CUBLASError(status)
+
+
+@contextmanager
+def lease() -> Iterator[Lease]:
+    """Work on a stream of one's own on the current device.
+
+    The calling thread has one at most on each device: inside the context, the same one
+    is yielded again.
+    """
+    number = cupy.cuda.Device().id
+    own = vars(_of_thread).setdefault("leases", {})
+    if number in own:
+        yield own[number]
+        return
+    with _lock:
+        free = _free_leases[number]
+        taken = free.pop() if free else Lease()
+        _n_leased[number] += 1
+    try:
+        taken.stream.wait_event(cupy.cuda.get_current_stream().record())
+        own[number] = taken
+        with taken.stream:
+            yield taken
+    finally:
+        own.pop(number, None)
+        try:
+            taken.stream.synchronize()
+        finally:
+            with _lock:
+                free.append(taken)
+                _n_leased[number] -= 1
+                if not _n_leased[number]:
+                    # Freed memory is kept for each stream: other threads miss it.
+                    cupy.get_default_memory_pool().free_all_blocks()
+
+
+@contextmanager
+def session(device: Any, advice: str) -> Iterator[None]:
+    """Work on a device, on a stream of the calling thread.
+
+    Parameters
+    ----------
+    device : cupy.cuda.Device
+        Where to work.
+    advice : str
+        What to do if the device's memory does not suffice.
+
+    Raises
+    ------
+    MemoryError
+        If the device's memory does not suffice.
+    """
+    with device:
+        try:
+            with lease():
+                yield
+        except Exception as error:
+            if not _is_want_of_memory(error):
+                raise
+            free, total = device.mem_info
+            raise MemoryError(
+                f"The memory of CUDA device {device.id} does not suffice: {error} "
+                f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB are free. {advice}"
+            ) from error
+
+
+def _is_want_of_memory(error: Exception) -> bool:
+    """Tell whether a device could not allocate, in the pool or beside it."""
+    cuda = cupy.cuda
+    if isinstance(error, cuda.memory.OutOfMemoryError):
+        return True
+    if isinstance(error, cuda.cublas.CUBLASError):
+        return error.status in CUBLAS_OUT_OF_MEMORY
+    kinds = cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError
+    return isinstance(error, kinds) and error.status == OUT_OF_MEMORY
+
+
+class Sender:
+    """Copies to the device through two page-locked buffers, by turns.
+
+    One is filled while the copy from the other goes on.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Size of the largest array that is sent.
+    """
+
+    def __init__(self, n_bytes: int):
+        self._buffers = [cupy.cuda.alloc_pinned_memory(n_bytes) for _ in range(2)]
+        self._sent = [None, None]
+
+    def send(self, host: np.ndarray, array: Array) -> None:
+        """Copy an array, after what the current stream has to do."""
+        stream = cupy.cuda.get_current_stream()
+        if self._sent[0] is not None:
+            self._sent[0].synchronize()
+        buffer = np.frombuffer(self._buffers[0], host.dtype, host.size)
+        buffer = buffer.reshape(host.shape)
+        buffer[...] = host
+        array.set(buffer, stream=stream)
+        self._sent[0] = stream.record()
+        self._buffers.reverse()
+        self._sent.reverse()
+
+
+@dataclass(eq=False)
+class _Resident:
+    """Data on a device, and how many hold it."""
+
+    host: np.ndarray
+    device: int
+    array: Array = None
+    holders: int = 1
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def may_be(self, other: _Resident) -> bool:
+        kind = other.device, other.host.shape, other.host.dtype
+        return (self.device, self.host.shape, self.host.dtype) == kind
+
+    def is_copy_of(self, X: np.ndarray) -> bool:
+        # Bit by bit: NaN is the same as NaN.
+        bits = f"u{X.itemsize}"
+        return self.host is X or np.array_equal(self.host.view(bits), X.view(bits))
+
+
+@contextmanager
+def hold(X: Any, working_bytes: int) -> Iterator[Any]:
+    """Hold X on the current device, shared with whoever holds the same data there.
+
+    Parameters
+    ----------
+    X : ndarray or CSR array of shape (n_samples, n_features)
+        Data on the host; not to be changed meanwhile.
+    working_bytes : int
+        What the training takes beside the data.
+
+    Yields
+    ------
+    array or CSR array
+        X on the device; or X itself where it does not fit, to be sent by minibatch.
+    """
+    if sparse.issparse(X):
+        yield X
+        return
+    own = _Resident(X, cupy.cuda.Device().id)
+    with _lock:
+        others = [resident for resident in _residents if resident.may_be(own)]
+        for resident in others:
+            resident.holders += 1
+        _residents.append(own)
+    try:
+        same = next((resident for resident in others if resident.is_copy_of(X)), own)
+        _release(resident for resident in [*others, own] if resident is not same)
+        others, own = [], same
+        with same.lock:
+            if same.array is None:
+                same.array = _upload_if_it_fits(X, working_bytes)
+        yield X if same.array is None else same.array
+    finally:
+        _release([*others, own])
+
+
+def _release(residents: Iterable[_Resident]) -> None:
+    with _lock:
+        for resident in residents:
+            resident.holders -= 1
+            if not resident.holders:
+                _residents.remove(resident)
+
+
+def _upload_if_it_fits(X: np.ndarray, working_bytes: int) -> Array | None:
+    free = cupy.cuda.Device().mem_info[0]
+    free += cupy.get_default_memory_pool().free_bytes()
+    if X.nbytes + working_bytes > (1 - SPARE_SHARE) * free:
+        return None
+    try:
+        array = cupy.empty(X.shape, X.dtype)
+        rows = max(1, min(len(X), CHUNK_BYTES // max(1, X[0].nbytes)))
+        sender = Sender(rows * X[0].nbytes)
+        for start in range(0, len(X), rows):
+            sender.send(X[start : start + rows], array[start : start + rows])
+        cupy.cuda.get_current_stream().synchronize()
+    except Exception as error:
+        # Another process may have been faster.
+        if not _is_want_of_memory(error):
+            raise
+        return None
+    return array

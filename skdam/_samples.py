@@ -1,0 +1,169 @@
+"""The training data: placed once, and described in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import gen_batches
+from sklearn.utils.extmath import row_norms
+
+from ._backends.inputs import sample_hashes
+from ._devices import take_rows, to_numpy
+
+__all__ = ["Samples", "Statistics", "describe"]
+
+Array = Any
+
+ELEMENTS_AT_ONCE = 2**20
+"""Elements of X that are looked at together."""
+
+
+@dataclass
+class Samples:
+    """Samples with their labels and weights.
+
+    Attributes
+    ----------
+    X : array or CSR array of shape (n_samples, n_features)
+        Features, where they are trained on; or on the host, to be sent by minibatches.
+    codes : array of shape (n_samples,)
+        Number of each sample's class.
+    weights : array of shape (n_samples,) or None
+        Positive weights; None: all are 1.
+    """
+
+    X: Array
+    codes: Array
+    weights: Array | None = None
+
+    def __len__(self) -> int:
+        return self.X.shape[0]
+
+    def take(self, rows: np.ndarray) -> Samples:
+        """Return some of the samples, given by their numbers on the host."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Samples(take_rows(self.X, rows), self.codes[rows], weights)
+
+    @cached_property
+    def hashes(self) -> np.ndarray:
+        """Hashes that tell the samples apart, on the host."""
+        return sample_hashes(self.X)
+
+
+class Statistics(NamedTuple):
+    """How large samples are, and what varies among them.
+
+    Attributes
+    ----------
+    n_samples : float
+        Number of samples; of weighted ones, the number of equal weights that estimates
+        a mean as well.
+    l2_norm : float
+        Root mean square of the samples' Euclidean lengths ``(sum_i v_i^2)^(1/2)``.
+    mean_l1_norm, max_l1_norm : float
+        Mean and maximum of ``sum_i |v_i|``, which no overlap exceeds.
+    std : array of shape (n_features,)
+        Standard deviation of each feature.
+    mean_length : float
+        Euclidean length of the samples' mean.
+    std_along_mean : float
+        Standard deviation of the samples in the direction of their mean.
+    """
+
+    n_samples: float
+    l2_norm: float
+    mean_l1_norm: float
+    max_l1_norm: float
+    std: np.ndarray
+    mean_length: float
+    std_along_mean: float
+
+    @property
+    def total_std(self) -> float:
+        """Root of the features' summed variances."""
+        largest = float(self.std.max(initial=0.0))
+        # Ratios are squared, and neither overflow nor underflow.
+        return largest * float(np.linalg.norm(self.std / (largest or 1)))
+
+
+def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
+    """Return the statistics of dense or sparse samples, some at a time.
+
+    Features are divided by the largest magnitude before anything is squared, and sums
+    of squares are taken around the mean, so that no scale and no offset of the
+    features loses digits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam._samples import describe
+    >>> statistics = describe(np.array([[3.0, -4.0], [1.0, 0.0]]))
+    >>> statistics.mean_l1_norm, statistics.max_l1_norm
+    (4.0, 7.0)
+    >>> statistics.std
+    array([1., 2.])
+    """
+    n_samples, n_features = X.shape
+    shares = np.full(n_samples, 1 / n_samples)
+    effective = float(n_samples)
+    if weights is not None:
+        shares = weights / weights.max()
+        effective = float(shares.sum() ** 2 / (shares**2).sum())
+        shares = shares / shares.sum()
+    scale = max(
+        (float(np.abs(part).max()) for _, part in _slices(X) if part.size), default=0.0
+    )
+    if not scale:
+        return Statistics(effective, 0.0, 0.0, 0.0, np.zeros(n_features), 0.0, 0.0)
+    l1, squares = np.empty((2, n_samples))
+    mean, variance, filled = np.zeros((3, n_features))
+    for rows, part in _slices(X, scale):
+        l1[rows] = np.asarray(abs(part).sum(axis=1)).ravel()
+        squares[rows] = row_norms(part, squared=True)
+        mean += part.T @ shares[rows]
+    length = float(np.linalg.norm(mean))
+    direction = mean / (length or 1)
+    along = 0.0
+    for rows, part in _slices(X, scale):
+        share = shares[rows]
+        along += float(share @ (part @ direction - length) ** 2)
+        if sparse.issparse(part):
+            # What is stored around the mean; below, the mean's square for the rest.
+            filled += part.astype(bool).T @ share
+            part.data -= mean[part.indices]
+            variance += part.power(2).T @ share
+        else:
+            part -= mean
+            variance += share @ np.square(part, out=part)
+    if sparse.issparse(X):
+        variance += np.maximum(1 - filled, 0) * mean**2
+    return Statistics(
+        effective,
+        scale * float(np.sqrt(shares @ squares)),
+        scale * float(shares @ l1),
+        scale * float(l1.max()),
+        scale * np.sqrt(variance),
+        scale * length,
+        scale * float(np.sqrt(along)),
+    )
+
+
+def _slices(X: Array, scale: float | None = None) -> Iterator[tuple[slice, Any]]:
+    """Yield rows of X on the host in double precision; unknown features are 0."""
+    stored = X.nnz // X.shape[0] if sparse.issparse(X) else X.shape[1]
+    for rows in gen_batches(X.shape[0], max(1, ELEMENTS_AT_ONCE // max(1, stored))):
+        part = take_rows(X, rows)
+        if sparse.issparse(X):
+            part = part.astype(np.float64, copy=True)
+            values = part.data
+        else:
+            part = values = np.array(to_numpy(part), np.float64)
+        values[np.isnan(values)] = 0
+        if scale is not None:
+            values /= scale
+        yield rows, part

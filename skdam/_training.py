@@ -1,0 +1,261 @@
+"""Training: the whole loop, from the first epoch to the memories that are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import _backends
+from ._devices import to_numpy
+from ._resolve import REINIT_STD, Settings
+from ._samples import Samples
+from .learning_rule import Scaled
+from .network import Network
+
+__all__ = ["Patience", "Stopping", "TrainingState", "initial_weights", "train"]
+
+Array = Any
+
+SAMPLES_FOR_DEAD = 2000
+"""Samples, evenly spread over the data, that tell whether a memory is dead."""
+
+
+@dataclass
+class Patience:
+    """Tells when a curve has stopped improving.
+
+    Parameters
+    ----------
+    n_epochs : int
+        Epochs without an improvement to wait for.
+    """
+
+    n_epochs: int
+    best: float = math.inf
+    waited: int = 0
+
+    def improves(self, value: float, margin: float) -> bool:
+        """Record a value to be minimised; tell whether it is the best so far.
+
+        Only a value that beats the best by ``margin`` starts the wait anew.
+        """
+        self.waited = 0 if value < self.best - margin else self.waited + 1
+        improved = value < self.best
+        if improved:
+            self.best = value
+        return improved
+
+    @property
+    def is_over(self) -> bool:
+        return self.waited >= self.n_epochs
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When training stops, and what is kept then.
+
+    Attributes
+    ----------
+    max_iter : int
+        Number of epochs at most.
+    tol : float or None
+        Improvement that counts: a share of the loss, or an absolute gain of the
+        validation score. None: all epochs are run.
+    n_iter_no_change : int
+        Epochs to wait for an improvement.
+    early : bool
+        Whether the validation score decides, and the memories of the best epoch are
+        kept.
+    """
+
+    max_iter: int
+    tol: float | None
+    n_iter_no_change: int
+    early: bool
+
+
+@dataclass
+class TrainingState:
+    """A training, as far as it has come.
+
+    Attributes
+    ----------
+    network : Network
+        The network as it is now; after the training, the one to keep.
+    velocity : Scaled or None
+        Velocities of the memories after the last epoch.
+    n_epochs : int
+        Number of epochs trained, those of earlier calls included.
+    best_epoch : int
+        Epoch whose memories are kept.
+    loss_curve : list of float
+        Mean loss of each epoch.
+    validation_loss_curve, validation_scores : list of float
+        Loss and accuracy on the validation data after each epoch.
+    accuracy : float
+        Share of correct predictions in the last epoch, each minibatch before its step.
+    interrupted : bool
+        Whether the user interrupted the training.
+    """
+
+    network: Network
+    velocity: Scaled | None = None
+    n_epochs: int = 0
+    best_epoch: int = 0
+    loss_curve: list[float] = field(default_factory=list)
+    validation_loss_curve: list[float] = field(default_factory=list)
+    validation_scores: list[float] = field(default_factory=list)
+    accuracy: float = math.nan
+    interrupted: bool = False
+
+    def drop_unfinished_epoch(self) -> None:
+        """Drop what an interrupt left of an epoch that was not recorded in full."""
+        for curve in (
+            self.loss_curve,
+            self.validation_loss_curve,
+            self.validation_scores,
+        ):
+            del curve[self.n_epochs :]
+
+
+def train(
+    run: TrainingState,
+    samples: Samples,
+    settings: Settings,
+    stopping: Stopping,
+    *,
+    validation: Samples | None = None,
+    rng: np.random.RandomState | None = None,
+    before_epoch: Callable[[], None] | None = None,
+    on_epoch: Callable[[TrainingState], bool | None] | None = None,
+) -> None:
+    """Train epoch by epoch.
+
+    Parameters
+    ----------
+    run : TrainingState
+        Network to start from, whose memories are trained in place; with the velocities,
+        epochs and curves of earlier calls if training continues. Changed in place.
+    samples : Samples
+        Training data, where the network lives; X may wait on the host to be sent by
+        minibatches.
+    settings : Settings
+        Settings of the rule.
+    stopping : Stopping
+        When to stop.
+    validation : Samples, optional
+        Data that are scored after each epoch.
+    rng : RandomState, optional
+        Shuffles the samples in every epoch; by default minibatches are consecutive rows.
+    before_epoch, on_epoch : callable, optional
+        Called before and after each epoch; training stops where ``on_epoch`` returns
+        True.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user interrupts the training before the first epoch is complete. Later
+        interrupts end the training, and the best memories so far are kept.
+    FloatingPointError
+        If the loss of an epoch is not finite.
+    """
+    patience = Patience(stopping.n_iter_no_change)
+    tol = stopping.tol or 0.0
+    may_stop = stopping.tol is not None and (validation is None or stopping.early)
+    first, best = run.n_epochs, None
+    with _backends.trainer(run.network, samples, settings, run.velocity) as backend:
+        try:
+            for epoch in range(first, first + stopping.max_iter):
+                if before_epoch is not None:
+                    before_epoch()
+                order = None if rng is None else rng.permutation(len(samples))
+                metrics = backend.epoch(epoch, order)
+                _check_finite(metrics.loss, epoch, backend.network)
+                if epoch < settings.n_reinit_epochs:
+                    _reinitialise_dead(backend, samples, settings.seed, epoch)
+                run.network, run.accuracy = backend.network, metrics.accuracy
+                if validation is not None:
+                    loss, score = run.network.mean_loss_and_accuracy(
+                        validation.X, validation.codes, validation.weights
+                    )
+                    run.validation_loss_curve.append(loss)
+                    run.validation_scores.append(score)
+                run.loss_curve.append(metrics.loss)
+                run.n_epochs = epoch + 1
+                if validation is None:
+                    patience.improves(metrics.loss, tol * abs(metrics.loss))
+                elif patience.improves(-score, tol):
+                    best = run.n_epochs, run.network.copy()
+                if epoch < settings.temperature.n_epochs:
+                    # Losses at different temperatures cannot be compared.
+                    patience.waited = 0
+                stop = on_epoch is not None and on_epoch(run)
+                if stop or (may_stop and patience.is_over):
+                    break
+        except KeyboardInterrupt:
+            if run.n_epochs == first:
+                raise
+            run.interrupted = True
+            run.drop_unfinished_epoch()
+        run.network, run.velocity = backend.network, backend.velocity()
+    run.best_epoch = run.n_epochs
+    if best is not None and (stopping.early or run.interrupted):
+        run.best_epoch, run.network = best
+
+
+def _check_finite(loss: float, epoch: int, network: Network) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"The loss is {loss} after epoch {epoch + 1}: numbers are too large for the "
+            f"memories' precision, {network.weights.dtype}. Raise temperature, now "
+            f"{network.temperature:.4g}, or scale the features."
+        )
+
+
+def _reinitialise_dead(backend: Any, samples: Samples, seed: int, epoch: int) -> None:
+    """Reinitialise the memories that no sample activates, and set them at rest.
+
+    With a rectified energy such a memory has no gradient, so that the rule never
+    brings it back. Many die in the first steps, in which all memories move along what
+    the samples have in common. Reinitialised when the others have learned that, most
+    stay alive. Only memories without a gradient in the last minibatch are looked at.
+    """
+    candidates = np.flatnonzero(backend.without_gradient())
+    if not candidates.size:
+        return
+    rows = np.arange(0, len(samples), -(-len(samples) // SAMPLES_FOR_DEAD))
+    dead = candidates[~backend.network.responds(samples.X, rows, candidates)]
+    if not dead.size:
+        return
+    n_units = backend.network.weights.shape[0]
+    rng = np.random.RandomState([seed, epoch])
+    drawn = rng.normal(0, REINIT_STD, (dead.size, n_units)).clip(-1, 1)
+    backend.reinitialise(dead, np.ascontiguousarray(drawn.T))
+
+
+def initial_weights(
+    init: Any, shape: tuple[int, int, int], n_memories: int, rng: np.random.RandomState
+) -> np.ndarray:
+    """Return the memories to start from, one in each column.
+
+    Parameters
+    ----------
+    init : (mean, std) or array of shape (n_memories, n_features + n_classes)
+        Normal distribution to draw from, or the memories themselves.
+    shape : tuple of int
+        Numbers of features, of intercepts, and of classes.
+    n_memories : int
+        K.
+    rng : RandomState
+        Source of random numbers.
+    """
+    n_features, n_intercepts, _ = shape
+    if isinstance(init, tuple):
+        drawn = rng.normal(*init, (n_memories, sum(shape))).clip(-1, 1)
+    else:
+        drawn = np.insert(to_numpy(init), [n_features] * n_intercepts, 0, axis=1)
+    return np.ascontiguousarray(drawn.T)

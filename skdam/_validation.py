@@ -1,0 +1,365 @@
+"""Checks of what the estimators are given, each with an error that names the array."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
+from scipy import sparse
+from sklearn.utils import (
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+)
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_sample_weight,
+    validate_data,
+)
+
+from . import _gpu
+from ._devices import Device, to_numpy
+from ._samples import Samples, Statistics
+
+__all__ = [
+    "check_init",
+    "check_samples",
+    "check_training_data",
+    "check_validation_data",
+    "decode",
+    "encode",
+    "in_type",
+    "on_device",
+    "restored_on_error",
+    "warn_if_scales_differ",
+]
+
+DOMINANT_SHARE = 0.99
+"""Share of the variance in a few features above which a warning is due."""
+
+SAMPLES = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": "allow-nan"}
+"""What samples may be: NaN is a neuron of unknown state."""
+
+
+def check_samples(
+    estimator: Any, X: Any, *y: Any, reset: bool = False, name: str = "X"
+) -> Any:
+    """Return samples, and labels if given, that suit an estimator.
+
+    Features are compared by their names, where X is a data frame.
+    """
+    if name != "X":
+        _check_feature_names(estimator, X, reset=False)
+        X = check_array(X, **SAMPLES, input_name=name)
+        if X.shape[1] != estimator.n_features_in_:
+            raise ValueError(
+                f"{name} has {X.shape[1]} features, but X has "
+                f"{estimator.n_features_in_}."
+            )
+    else:
+        X = validate_data(estimator, X, *y, **SAMPLES, reset=reset)
+    only = X[0] if isinstance(X, tuple) else X
+    if sparse.issparse(only) and not only.has_canonical_format:
+        only = only.copy()
+        only.sum_duplicates()
+        X = (only, *X[1:]) if isinstance(X, tuple) else only
+    return X
+
+
+def check_training_data(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    classes: Any,
+    incremental: bool,
+    previous: Any,
+) -> tuple[Samples, np.ndarray]:
+    """Return checked samples, and the classes of the network in order.
+
+    Samples of weight 0 are left out.
+
+    Parameters
+    ----------
+    estimator : DenseAssociativeMemoryClassifier
+        The classifier, with its parameters.
+    X, y, sample_weight : array-like
+        What the user gave.
+    classes : array-like or None
+        Classes that ``partial_fit`` was told.
+    incremental : bool
+        Whether y may lack some of the classes.
+    previous : array or None
+        Classes of the network with which training goes on.
+    """
+    X, y = check_samples(estimator, X, y, reset=previous is None)
+    y = to_numpy(y)
+    check_classification_targets(y)
+    classes = _check_classes(y, classes, previous, incremental)
+    codes = encode(y, classes)
+    weights = _check_weights(
+        to_numpy(sample_weight), estimator.class_weight, codes, classes
+    )
+    samples = Samples(X, codes.astype(np.int32), weights)
+    if weights is not None and not (weights > 0).all():
+        samples = samples.take(np.flatnonzero(weights > 0))
+    codes = samples.codes
+    if not incremental and (codes == codes[0]).all():
+        raise ValueError(
+            "y must hold at least two classes with positive weight, but holds only "
+            f"one class: {classes[codes[:1]].tolist()[0]!r}."
+        )
+    return samples, classes
+
+
+def _check_classes(
+    y: np.ndarray, classes: Any, previous: np.ndarray | None, incremental: bool
+) -> np.ndarray:
+    if classes is not None:
+        classes = np.unique(column_or_1d(np.asarray(to_numpy(classes))))
+    if previous is not None:
+        if classes is not None and not np.array_equal(previous, classes):
+            raise ValueError(
+                f"classes={classes.tolist()} differs from those of the first call, "
+                f"{previous.tolist()}."
+            )
+        return previous
+    if not incremental:
+        return np.unique(y)
+    if classes is None:
+        raise ValueError("classes must be given in the first call of partial_fit.")
+    if len(classes) < 2:
+        raise ValueError(f"classes must name two or more; got {classes.tolist()}.")
+    return classes
+
+
+def _check_weights(
+    sample_weight: Any, class_weight: Any, codes: np.ndarray, classes: np.ndarray
+) -> np.ndarray | None:
+    """Return the product of sample and class weights over the largest, or None."""
+    weights = None
+    if sample_weight is not None:
+        weights = _check_sample_weight(
+            sample_weight, codes, dtype=np.float64, ensure_non_negative=True
+        )
+        # Products and squares of what follows must neither overflow nor underflow.
+        weights = weights / (weights.max() or 1)
+    if class_weight is not None:
+        share = _share_of_classes(class_weight, codes, classes)
+        share = share / (share.max() or 1)
+        weights = share[codes] if weights is None else weights * share[codes]
+    if weights is None:
+        return None
+    if not weights.any():
+        raise ValueError(
+            "sample_weight and class_weight leave no sample with a positive weight."
+        )
+    return weights / weights.max()
+
+
+def _share_of_classes(
+    class_weight: Any, codes: np.ndarray, classes: np.ndarray
+) -> np.ndarray:
+    """Return the weight of each class; 1 for those that a dict does not name."""
+    if class_weight == "balanced":
+        present = np.unique(codes)
+        share = np.ones(len(classes))
+        share[present] = compute_class_weight("balanced", classes=present, y=codes)
+        return share
+    share, named = np.ones(len(classes)), np.zeros(len(classes), bool)
+    strangers = []
+    for key, weight in class_weight.items():
+        if not isinstance(weight, Real) or not 0 <= weight < np.inf:
+            raise ValueError(
+                f"class_weight[{key!r}]={weight!r} must be a finite number that is not "
+                "negative."
+            )
+        which = _places_of(key, classes)
+        if which.size:
+            share[which] = float(weight)
+            named[which] = True
+        else:
+            strangers.append(key)
+    unnamed = classes[np.setdiff1d(codes, np.flatnonzero(named))].tolist()
+    if strangers and unnamed:
+        raise ValueError(
+            f"class_weight names {strangers}, which are not among the classes, and "
+            f"does not name the classes {unnamed}; the classes are "
+            f"{classes.tolist()}."
+        )
+    return share
+
+
+def _places_of(key: Any, classes: np.ndarray) -> np.ndarray:
+    """Return where among the classes a key of a dict is: nowhere, or at one place."""
+    if isinstance(key, str) != (classes.dtype.kind in "US") and (
+        classes.dtype.kind != "O"
+    ):
+        return np.empty(0, int)
+    if classes.dtype.kind == "M":
+        key = np.datetime64(key)
+    with warnings.catch_warnings():
+        # NumPy warns where it compares what cannot be compared.
+        warnings.simplefilter("ignore")
+        return np.array(
+            [i for i, label in enumerate(classes) if np.all(label == key)], int
+        )
+
+
+def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
+    """Return the number of each label's class; every label must be known."""
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(
+            f"{name} holds labels {unknown.tolist()} that are not among the classes "
+            f"{classes.tolist()}."
+        )
+    return np.searchsorted(classes, y)
+
+
+def on_device(classes: np.ndarray, device: Device) -> Any:
+    """Return the classes on a device, if they are numbers; names stay on the host."""
+    # Of unsigned numbers, only bytes are known everywhere.
+    is_known = classes.dtype.kind in "bif" or classes.dtype == np.uint8
+    return device.asarray(classes) if is_known else classes
+
+
+def decode(codes: Any, classes: Any) -> Any:
+    """Return the label of each class number, where the numbers live if it can."""
+    if is_numpy_array(classes):
+        classes = on_device(classes, Device.of_array(codes))
+    if is_numpy_array(classes):
+        return classes[to_numpy(codes)]
+    return array_namespace(codes).take(classes, codes)
+
+
+def check_validation_data(
+    estimator: Any,
+    X_val: Any,
+    y_val: Any,
+    sample_weight_val: Any,
+    classes: np.ndarray,
+    device: Device,
+) -> Samples:
+    """Return validation data, with weights if they are given."""
+    if Device.of(X_val) != device:
+        raise ValueError(
+            f"X_val must live where X does, on {device.device} in {device.xp.__name__}."
+        )
+    X_val = check_samples(estimator, X_val, name="X_val")
+    y_val = column_or_1d(to_numpy(y_val), warn=True)
+    check_consistent_length(X_val, y_val)
+    codes = encode(y_val, classes, "y_val")
+    weights = None
+    if sample_weight_val is not None:
+        weights = _check_weights(to_numpy(sample_weight_val), None, codes, classes)
+    return Samples(X_val, codes, weights)
+
+
+def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> Any:
+    """Return the start of the memories: (mean, std), or checked memories.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(init, tuple):
+        if len(init) == 2 and all(isinstance(x, Real) for x in init):
+            mean, std = map(float, init)
+            if -1 <= mean <= 1 and 0 <= std < np.inf:
+                return mean, std
+        raise ValueError(
+            f"init={init!r} must be a tuple of a mean in [-1, 1] and a standard "
+            "deviation that is not negative, or an array of memories."
+        )
+    memories = check_array(to_numpy(init), dtype=np.float64, input_name="init")
+    n_rows = len(memories) if n_memories == "auto" else n_memories
+    if memories.shape != (n_rows, n_features + n_classes):
+        raise ValueError(
+            f"init has shape {memories.shape}, but (n_memories, n_features + n_classes) "
+            f"is {(n_rows, n_features + n_classes)}."
+        )
+    farthest = memories.flat[np.abs(memories).argmax()]
+    if abs(farthest) > 1:
+        raise ValueError(f"init must lie in [-1, 1]; it holds {farthest!r}.")
+    return memories
+
+
+def in_type(X: Any, dtype: Any, name: str) -> Any:
+    """Return X in the type and order in which minibatches are taken from it."""
+    with np.errstate(over="ignore"):
+        if sparse.issparse(X):
+            typed = X.astype(dtype, copy=False)
+            values = typed.data
+        elif is_numpy_array(X):
+            typed = values = np.ascontiguousarray(X, dtype)
+        else:
+            typed = array_namespace(X).astype(X, dtype, copy=False)
+            if is_cupy_array(typed):
+                typed = _gpu.cupy.ascontiguousarray(typed)
+            values = typed
+    if typed is not X:
+        # A number may be finite in double precision and not in single.
+        assert_all_finite(values, allow_nan=True, input_name=name)
+    return typed
+
+
+def warn_if_scales_differ(statistics: Statistics, name: str, stacklevel: int) -> None:
+    """Warn if a few of the features are all that overlaps can tell."""
+    largest = statistics.std.max(initial=0.0)
+    variance = (statistics.std / (largest or 1)) ** 2
+    varying = int((variance > 0).sum())
+    order = np.argsort(-variance, kind="stable")
+    total = variance.sum()
+    for n_few in range(1, min(3, varying - 1) + 1):
+        few = order[:n_few]
+        if variance[few].sum() <= DOMINANT_SHARE * total:
+            continue
+        if n_few > 1 and varying < 2 * n_few:
+            break
+        share = variance[few].sum() / total
+        which = (
+            f"Feature {few[0]} of {name} has"
+            if n_few == 1
+            else f"Features {', '.join(map(str, few))} of {name} have"
+        )
+        warnings.warn(
+            f"{which} {share:.2%} of the variance of all {len(variance)}, so that the "
+            "others hardly count in the overlaps. Scale the features first, with "
+            "StandardScaler for example.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+        return
+
+
+@contextmanager
+def restored_on_error(estimator: Any) -> Iterator[None]:
+    """Give an estimator back its fitted attributes if a call fails."""
+
+    def fitted() -> dict[str, Any]:
+        return {
+            # Curves grow in place.
+            name: list(value) if isinstance(value, list) else value
+            for name, value in vars(estimator).items()
+            if name.endswith("_") or name == "_run"
+        }
+
+    before = fitted()
+    try:
+        yield
+    except BaseException:
+        for name in fitted():
+            delattr(estimator, name)
+        vars(estimator).update(before)
+        raise

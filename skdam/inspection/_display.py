@@ -1,0 +1,58 @@
+"""What the inspection functions and Displays have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils.validation import check_is_fitted
+
+from ..classifier import DenseAssociativeMemoryClassifier
+
+__all__ = ["fitted_classifier"]
+
+
+class _Display:
+    """Base class of the Displays, which keep the numbers that they draw.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the picture.
+    figure_ : matplotlib Figure
+        Figure that contains the axes.
+    """
+
+    @classmethod
+    def _check_matplotlib(cls, method: str) -> None:
+        """Check that matplotlib is installed, before any work is done."""
+        check_matplotlib_support(f"{cls.__name__}.{method}")
+
+    def _axes(self, ax: Any) -> Any:
+        """Return the axes to draw in, new ones if ax is None, and keep them."""
+        self._check_matplotlib("plot")
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            _, ax = plt.subplots()
+        self.ax_, self.figure_ = ax, ax.figure
+        return ax
+
+
+def fitted_classifier(
+    estimator: BaseEstimator, X: Any = None
+) -> tuple[DenseAssociativeMemoryClassifier, Any]:
+    """Return the classifier at the end of a pipeline, and X as it arrives there."""
+    while isinstance(estimator, Pipeline):
+        if X is not None and len(estimator) > 1:
+            X = estimator[:-1].transform(X)
+        estimator = estimator.steps[-1][1]
+    if not isinstance(estimator, DenseAssociativeMemoryClassifier):
+        raise TypeError(
+            "estimator must be a DenseAssociativeMemoryClassifier, or a pipeline that "
+            f"ends in one; got {type(estimator).__name__}."
+        )
+    check_is_fitted(estimator)
+    return estimator, X

@@ -1,0 +1,212 @@
+"""Losses: what training minimises, as a function of the scores.
+
+The score ``s`` of a class is the argument of its unit's tanh, ``c = tanh(s)``. Both
+losses return the gradient with a logarithmic scale of its own for every sample, so that
+no power of the error, however high, underflows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
+
+__all__ = ["LogLoss", "Loss", "PowerError", "followed", "get_loss"]
+
+Array = Any
+
+
+class Evaluation(NamedTuple):
+    """A loss and its gradient at the scores of a minibatch.
+
+    Attributes
+    ----------
+    loss : array of shape (n_samples,)
+        The loss, sample by sample.
+    delta : array of shape (n_samples, n_classes)
+        Gradient with respect to the scores, divided by ``exp(log_scale)``: the largest
+        entry of each row is 1 in magnitude.
+    log_scale : array of shape (n_samples,)
+        Natural logarithm of the scale of each row of ``delta``.
+    """
+
+    loss: Array
+    delta: Array
+    log_scale: Array
+
+
+@dataclass(frozen=True)
+class PowerError:
+    """C = sum_alpha ((c_alpha - t_alpha) / 2)^(2m), with c = tanh(s).
+
+    The objective of the paper, divided by 4^m: the error of one unit lies between 0
+    (right) and 1 (wrong and sure of it).
+
+    Parameters
+    ----------
+    exponent : float, default=1
+        m, at least 1/2. m = 1 is least squares; a larger m works on the examples that
+        are barely right.
+
+    Notes
+    -----
+    In margin form, with ``u = t s``: ``(c - t) / 2 = -t expit(-2u)`` and
+    ``1 - c^2 = 4 expit(2u) expit(-2u)``, so that ``C = exp(-2m softplus(2u))`` and
+    ``dC/ds = -t 4m exp(-2m softplus(2u) - softplus(-2u))``. Nothing here saturates,
+    where c itself is rounded to 1 beyond s = 9 in single precision.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.losses import PowerError
+    >>> PowerError(1).evaluate(np.zeros((1, 2)), np.array([[1.0, -1.0]])).loss.tolist()
+    [0.5]
+    """
+
+    exponent: float = 1
+
+    def evaluate(self, scores: Array, targets: Array) -> Evaluation:
+        """Return the loss and gradient at ``scores`` for ``targets`` of +1 and -1."""
+        xp = array_namespace(scores)
+        margin = 2 * targets * scores
+        size = xp.abs(margin)
+        tail = xp.log1p(xp.exp(-size))
+        # softplus(x) = max(x, 0) + tail
+        above = (size + margin) / 2 + tail
+        below = (size - margin) / 2 + tail
+        log_error = -2 * self.exponent * above
+        loss = xp.sum(xp.exp(log_error), axis=1)
+        delta, log_scale = _scale_rows(
+            -targets, log_error - below + math.log(4 * self.exponent)
+        )
+        return Evaluation(loss, delta, log_scale)
+
+    def log_probabilities(self, scores: Array) -> Array:
+        """Return ln P(class).
+
+        The expected error of a unit whose class has probability P is least where
+        ``ln(P / (1 - P)) = (4m - 2) s``. Only one class can be right: where two units
+        claim more than even odds, all are lowered until the second best is at even
+        odds. Two classes hold the same information twice, and their mean is taken.
+        """
+        xp = array_namespace(scores)
+        log_odds = (4 * self.exponent - 2) * scores
+        # Beyond this range the order of the classes is all that is left.
+        limit = float(xp.finfo(scores.dtype).max) / 8
+        log_odds = xp.clip(log_odds, -limit, limit)
+        if scores.shape[1] == 2:
+            return log_softmax(log_odds / 2)
+        second = xp.sort(log_odds, axis=1)[:, -2:-1]
+        log_odds = log_odds - xp.clip(second, min=0)
+        # ln expit(x)
+        log_p = xp.clip(log_odds, max=0) - xp.log1p(xp.exp(-xp.abs(log_odds)))
+        return log_softmax(log_p)
+
+
+@dataclass(frozen=True)
+class LogLoss:
+    """Cross-entropy of the softmax of the scores.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.losses import LogLoss
+    >>> loss = LogLoss().evaluate(np.zeros((1, 4)), np.array([[1.0, -1, -1, -1]])).loss
+    >>> bool(np.isclose(loss[0], np.log(4)))
+    True
+    """
+
+    def evaluate(self, scores: Array, targets: Array) -> Evaluation:
+        """Return the loss and gradient at ``scores`` for ``targets`` of +1 and -1."""
+        xp = array_namespace(scores)
+        true = targets > 0
+        log_p = log_softmax(scores)
+        loss = -xp.sum(xp.where(true, log_p, xp.zeros_like(log_p)), axis=1)
+        # 1 - p of the true class is the sum of the others: no digit is lost to p = 1.
+        log_others = _log_sum_exp(xp.where(true, xp.full_like(log_p, -math.inf), log_p))
+        log_gradient = xp.where(true, log_others, log_p)
+        delta, log_scale = _scale_rows(-targets, log_gradient)
+        return Evaluation(loss, delta, log_scale)
+
+    def log_probabilities(self, scores: Array) -> Array:
+        """Return ln P(class)."""
+        return log_softmax(scores)
+
+
+Loss = PowerError | LogLoss
+
+
+def get_loss(loss: str, error_exponent: float = 1) -> Loss:
+    """Return the loss named "power" or "log_loss".
+
+    Examples
+    --------
+    >>> from skdam.losses import get_loss
+    >>> get_loss("power", error_exponent=10)
+    PowerError(exponent=10)
+    """
+    return PowerError(error_exponent) if loss == "power" else LogLoss()
+
+
+MANY = 0.9
+"""Share of followed samples above which all are followed.
+
+Leaving out a few costs more in copies than it saves in products.
+"""
+
+
+def followed(log_scale: Array, scores: Array, tolerance: float) -> Array:
+    """Tell which samples of a minibatch have a gradient worth following.
+
+    Parameters
+    ----------
+    log_scale : array of shape (n_samples,)
+        Logarithm of the size of each sample's gradient, without its weight.
+    scores : array of shape (n_samples, n_classes)
+        Scores. A sample that no memory responds to has scores of 0 and no gradient
+        with respect to the memories, whatever its error.
+    tolerance : float
+        Samples whose gradient is below this share of the largest are left out.
+
+    Returns
+    -------
+    array of bool of shape (n_samples,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.losses import followed
+    >>> scores = np.array([[0.0, 0.0], [1.0, -1.0], [0.1, -0.1]])
+    >>> followed(np.log([9.0, 1.0, 0.01]), scores, tolerance=0.1).tolist()
+    [False, True, False]
+    """
+    xp = array_namespace(log_scale)
+    responds = xp.any(scores != 0, axis=1)
+    responds = responds | ~xp.any(responds)
+    none = xp.full_like(log_scale, -math.inf)
+    largest = xp.max(xp.where(responds, log_scale, none))
+    log_tolerance = math.log(tolerance) if tolerance else -math.inf
+    worth = responds & (log_scale >= largest + log_tolerance)
+    if int(xp.count_nonzero(worth)) > MANY * worth.shape[0]:
+        return responds
+    return worth
+
+
+def _scale_rows(signs: Array, logarithms: Array) -> tuple[Array, Array]:
+    """Return ``signs * exp(logarithms)`` with the largest logarithm of a row apart."""
+    xp = array_namespace(logarithms)
+    largest = xp.max(logarithms, axis=1, keepdims=True)
+    return signs * xp.exp(logarithms - largest), largest[:, 0]
+
+
+def _log_sum_exp(x: Array) -> Array:
+    xp = array_namespace(x)
+    largest = xp.max(x, axis=1, keepdims=True)
+    return largest + xp.log(xp.sum(xp.exp(x - largest), axis=1, keepdims=True))
+
+
+def log_softmax(x: Array) -> Array:
+    """Return the logarithm of the softmax of each row."""
+    return x - _log_sum_exp(x)

@@ -1,0 +1,246 @@
+"""The network: what is fitted, what predicts, what is inspected and pickled."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_cupy_array
+from sklearn.utils import gen_batches
+
+from . import _backends
+from ._backends.inputs import inputs
+from ._devices import Device, take_rows, to_numpy, widest_float
+from .energies import Energy
+from .losses import Loss
+from .updates import EnergyDifference, Update
+
+__all__ = ["Network"]
+
+Array = Any
+
+ELEMENTS_AT_ONCE = 2**22
+"""Overlaps, or features, that are held at once."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A dense associative memory of visible and classification units.
+
+    Its energy is ``E = -sum_mu F(sum_i xi_i v_i / T + sum_alpha xi_alpha x_alpha / T)``
+    for the state v of the visible units and x of the classification units.
+
+    Parameters
+    ----------
+    weights : array of shape (n_features + n_intercepts + n_classes, n_memories)
+        The memories xi, one in each column: first the visible units, then the neuron
+        of the intercept if there is one, then the classification units.
+    n_features : int
+        Number of features N.
+    intercept : float
+        State of the intercept's neuron, the same for all samples; 0: there is none.
+    update : Feedforward or EnergyDifference
+        Update of the classification units, with the energy F and the temperature T.
+    loss : PowerError or LogLoss
+        Objective of the training, which says what probabilities the scores stand for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.energies import RectifiedPolynomial
+    >>> from skdam.losses import PowerError
+    >>> from skdam.network import Network
+    >>> from skdam.updates import Feedforward
+    >>> weights = np.array([[1.0, -1.0], [0.5, -0.5], [-0.5, 0.5]])
+    >>> update = Feedforward(RectifiedPolynomial(2), temperature=1.0)
+    >>> network = Network(weights, 1, 0.0, update, PowerError(1))
+    >>> network.scores(np.array([[2.0], [-2.0]])).tolist()
+    [[4.0, -4.0], [-4.0, 4.0]]
+    """
+
+    weights: Array
+    n_features: int
+    intercept: float
+    update: Update
+    loss: Loss
+
+    @property
+    def n_visible(self) -> int:
+        """Number of visible units, with the neuron of the intercept."""
+        return self.n_features + bool(self.intercept)
+
+    @property
+    def n_memories(self) -> int:
+        """Number of memories K."""
+        return self.weights.shape[1]
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classification units."""
+        return self.weights.shape[0] - self.n_visible
+
+    @property
+    def energy(self) -> Energy:
+        """Energy function F."""
+        return self.update.energy
+
+    @property
+    def temperature(self) -> float:
+        """Temperature T, in neurons."""
+        return self.update.temperature
+
+    @property
+    def memories(self) -> Array:
+        """Visible part of the memories, of shape (n_memories, n_features); a view."""
+        return self.weights[: self.n_features, :].T
+
+    @property
+    def thresholds(self) -> Array:
+        """Connections to the intercept's neuron, of shape (n_memories,)."""
+        if self.intercept:
+            return self.weights[self.n_features, :]
+        return array_namespace(self.weights).zeros_like(self.weights[0, :])
+
+    @property
+    def recognition_connections(self) -> Array:
+        """Classification part of the memories, (n_memories, n_classes); a view."""
+        return self.weights[self.n_visible :, :].T
+
+    def at_temperature(self, temperature: float) -> Network:
+        """Return the network with the same memories at another temperature."""
+        return replace(self, update=replace(self.update, temperature=temperature))
+
+    def at(self, device: Device, *, copy: bool | None = None) -> Network:
+        """Return the network on a device."""
+        return replace(self, weights=device.asarray(self.weights, copy=copy))
+
+    def copy(self) -> Network:
+        """Return the network with memories of its own."""
+        return replace(self, weights=copy.deepcopy(self.weights))
+
+    def scores(self, X: Array, n_updates: int = 1) -> Array:
+        """Return the arguments of the classification units' tanh.
+
+        Parameters
+        ----------
+        X : array or CSR array of shape (n_samples, n_features)
+            Samples, where the network lives or on the host.
+        n_updates : int, default=1
+            Number of updates of the classification units. All but the first visit the
+            units one after another, and need the exact update.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+
+        Raises
+        ------
+        ValueError
+            If ``n_updates`` is above 1 and the network is a feedforward one.
+        """
+        if n_updates == 1:
+            batches = self._batches(X.shape[0])
+            with _backends.forward(self, batches[0].stop) as forward:
+                parts = [forward(X, rows) for rows in batches]
+        elif isinstance(self.update, EnergyDifference):
+            states = np.full((X.shape[0], self.n_classes), -1.0)
+            connections = self.recognition_connections
+            parts = [
+                self.update.repeated(x, connections, n_updates)
+                for _, x in self.overlaps(X, states)
+            ]
+        else:
+            raise ValueError(
+                f"n_updates={n_updates} needs formulation='energy'; the feedforward "
+                "formulation is a single update."
+            )
+        return parts[0] if len(parts) == 1 else array_namespace(*parts).concat(parts)
+
+    def responds(self, X: Array, rows: np.ndarray, memories: np.ndarray) -> np.ndarray:
+        """Tell which memories have an overlap above 0 with any of some samples.
+
+        In the exact update, flipping a classification unit may lift an overlap by 2 / T.
+        """
+        device = Device.of_array(self.weights)
+        xp = device.xp
+        lift = 2 / self.temperature if isinstance(self.update, EnergyDifference) else 0
+        alive = np.zeros(len(memories), bool)
+        # Most respond to one of the first samples, and are looked at no longer.
+        for some in gen_batches(len(rows), 200):
+            open_ones = np.flatnonzero(~alive)
+            which = device.asarray(memories[open_ones])
+            weights = xp.take(self.weights, which, axis=1)
+            v = inputs(X, rows[some], weights.dtype, self.temperature, self.intercept)
+            x = device.asarray(v) @ weights[: self.n_visible, :]
+            x = x + self.update.offset(weights[self.n_visible :, :].T) + lift
+            alive[open_ones] = to_numpy(xp.max(x, axis=0) > 0)
+            if alive.all():
+                break
+        return alive
+
+    def log_probabilities(self, X: Array) -> Array:
+        """Return the logarithm of the classes' probabilities."""
+        return self.loss.log_probabilities(self.scores(X))
+
+    def overlaps(self, X: Array, states: Array) -> Iterator[tuple[slice, Array]]:
+        """Yield rows of X and their overlaps with all memories.
+
+        In units of the temperature, and in double precision where the device has it.
+
+        Parameters
+        ----------
+        X : array or CSR array of shape (n_samples, n_features)
+            States of the visible units.
+        states : array of shape (n_samples, n_classes)
+            States of the classification units.
+        """
+        device = Device.of_array(self.weights)
+        xp, wide = device.xp, widest_float(self.weights)
+        weights = xp.astype(self.weights, wide)
+        visible, connections = (
+            weights[: self.n_visible, :],
+            weights[self.n_visible :, :],
+        )
+        for rows in self._batches(X.shape[0]):
+            v = device.asarray(inputs(X, rows, wide, self.temperature, self.intercept))
+            x = xp.astype(device.asarray(take_rows(states, rows)), wide)
+            yield rows, v @ visible + x @ connections / self.temperature
+
+    def energies(self, X: Array, states: Array) -> Array:
+        """Return the energy of samples with the classification units at ``states``."""
+        parts = [
+            -array_namespace(x).sum(self.energy.value(x), axis=1)
+            for _, x in self.overlaps(X, states)
+        ]
+        return array_namespace(*parts).concat(parts)
+
+    def mean_loss_and_accuracy(
+        self, X: Array, codes: np.ndarray, weights: np.ndarray | None
+    ) -> tuple[float, float]:
+        """Return the weighted mean of the loss and of correct predictions."""
+        scores = to_numpy(self.scores(X))
+        targets = np.where(codes[:, None] == np.arange(self.n_classes), 1.0, -1.0)
+        losses = self.loss.evaluate(scores, targets.astype(scores.dtype)).loss
+        hits = scores.argmax(axis=1) == codes
+        values = np.array([losses, hits], np.float64)
+        loss, accuracy = np.average(values, axis=1, weights=weights)
+        return float(loss), float(accuracy)
+
+    def _batches(self, n_samples: int) -> list[slice]:
+        """Return groups of rows, bounded by their elements."""
+        widest = max(self.n_memories, self.n_features, 1)
+        size = max(1, min(n_samples, ELEMENTS_AT_ONCE // widest))
+        # Of equal size up to one, so that none is nearly empty.
+        size = math.ceil(n_samples / math.ceil(n_samples / size))
+        return list(gen_batches(n_samples, size))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: arrays that need no GPU to be read again."""
+        state = dict(vars(self))
+        if is_cupy_array(self.weights):
+            state["weights"] = to_numpy(self.weights)
+        return state

@@ -1,0 +1,376 @@
+"""The CPU backend against the equations, and the threads that it works with."""
+
+import threading
+import tracemalloc
+
+import literal
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from skdam._backends import array_api, cpu, cpu_energies
+from skdam._backends.threads import Threads, thread_team
+from skdam._resolve import LearningRate, Settings, TemperatureRamp
+from skdam._samples import Samples
+from skdam.energies import (
+    Exponential,
+    LogCosh,
+    Polynomial,
+    RectifiedPolynomial,
+    Softplus,
+)
+from skdam.learning_rule import Scaled, descend
+from skdam.losses import LogLoss, PowerError
+from skdam.network import Network
+from skdam.updates import EnergyDifference, Feedforward
+
+ENERGIES = [
+    *(RectifiedPolynomial(n) for n in (1, 1.5, 2, 2.5, 3, 4, 5, 8, 20, 30.5, 100)),
+    *(Polynomial(n) for n in (1, 2, 3, 4, 5, 20, 31, 100)),
+    LogCosh(),
+    Softplus(),
+    Exponential(),
+]
+
+
+def case(rng, K=37, b=23, n_classes=4, spread=1.0):
+    x = rng.normal(0, spread, (b, K))
+    connections = rng.uniform(-1, 1, (n_classes, K))
+    delta = rng.normal(0, 1, (n_classes, b))
+    log_weight = -np.abs(rng.normal(0, 2, b))
+    log_weight[0] = 0
+    return x, connections, delta, log_weight
+
+
+def relative(result, expected, least=1e-300):
+    return np.abs(result - expected).max() / max(np.abs(expected).max(), least)
+
+
+def gradient_of(units, x, connections, delta, log_weight, scale=None):
+    """Return dC/dx and dC/dxi_alpha, with all scales and factors put together."""
+    out, d_connections = np.empty_like(x), np.empty_like(connections)
+    if not units.is_steep:
+        delta = delta * np.exp(log_weight)
+    log_scale = units.gradient(
+        x, connections, delta, log_weight, scale, out, d_connections
+    )
+    factor = units.factor
+    if log_scale is not None:
+        factor = factor * np.exp(log_scale.astype(np.float64))
+    assert out.dtype == d_connections.dtype == x.dtype
+    return out * factor, d_connections * factor
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-4)])
+@pytest.mark.parametrize("kind", [Feedforward, EnergyDifference])
+@pytest.mark.parametrize("energy", [*ENERGIES, literal.Quartic()], ids=repr)
+@pytest.mark.parametrize("tile", [40, 100, 2**16])
+def test_units_compute_the_update(energy, kind, dtype, tolerance, tile, monkeypatch):
+    monkeypatch.setattr(cpu_energies, "_tiles", tiles_of(tile))
+    x, connections, delta, log_weight = case(np.random.default_rng(0))
+    # Half of the overlaps near 0, in the sense of the binomial units, then few.
+    x[12:] *= 6
+    update = kind(energy, 5.0)
+    expected = update.scores(x, connections.T)
+    weighted = (delta * np.exp(log_weight)).T
+    expected_dx, expected_dc = update.gradient(x, connections.T, weighted)
+
+    units = cpu_energies.choose_units(update, 24.0, np.dtype(dtype))
+    x, connections = x.astype(dtype), connections.astype(dtype)
+    kept = x.copy()
+    scores, log_scale = units.scores(kept, connections)
+    scale = 1 if log_scale is None else np.exp(log_scale.astype(np.float64))[:, None]
+    assert scores.dtype == dtype
+    assert relative(units.factor * scores * scale, expected) < tolerance
+
+    dx, dc = gradient_of(
+        units, kept, connections, delta.astype(dtype), log_weight.astype(dtype)
+    )
+    # At power 1 the terms of dC/dx cancel, and its rounding is that of the terms.
+    least = 0.1 if getattr(energy, "power", 0) == 1 else 1e-300
+    assert relative(dx, expected_dx, least) < tolerance
+    assert relative(dc, expected_dc.T) < tolerance
+
+
+def tiles_of(size, original=cpu_energies._tiles):
+    return lambda x, n_elements=None: original(
+        x, size if n_elements is None else 4 * size
+    )
+
+
+@pytest.mark.parametrize("kind", [Feedforward, EnergyDifference])
+@pytest.mark.parametrize("energy", [RectifiedPolynomial(100), Exponential()], ids=repr)
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 20.0])
+def test_scales_keep_everything_in_range(kind, energy, spread):
+    # x^100 spans hundreds of orders of magnitude; single precision has 76.
+    x, connections, delta, log_weight = (
+        part.astype(np.float32)
+        for part in case(np.random.default_rng(1), spread=spread)
+    )
+    units = cpu_energies.choose_units(
+        kind(energy, 0.5), 5 * spread, np.dtype(np.float32)
+    )
+    scores, log_scale = units.scores(x, connections)
+    assert np.isfinite(scores).all()
+    assert np.isfinite(log_scale).all()
+    assert (np.abs(scores).max(axis=1) > 1e-6).all()
+    out, d_connections = np.empty_like(x), np.empty_like(connections)
+    log_scale = units.gradient(
+        x, connections, delta, log_weight, None, out, d_connections
+    )
+    for part in (out, d_connections, log_scale):
+        assert np.isfinite(part).all()
+    # Every memory's gradient is there, however small beside those of others.
+    assert (np.abs(out).max(axis=0) > 1e-9).all()
+
+
+def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
+    """Train for four epochs; return memories, velocity, losses, idle memories."""
+    setting = {
+        "weighted": False,
+        "tolerance": 0.0,
+        "noise": 0.0,
+        "dropout": 0.0,
+        "momentum": 0.8,
+        "intercept": 1.5,
+        "shuffle": True,
+        "holes": False,
+        "n_threads": 1,
+    } | changes
+    rng = np.random.default_rng(0)
+    n_features, n_classes, n_samples = 9, 4, 71
+    n_units = n_features + bool(setting["intercept"]) + n_classes
+    weights = rng.uniform(-1, 1, (n_units, 7)).astype(dtype)
+    X = rng.uniform(-1, 1, (n_samples, n_features)).astype(dtype)
+    codes = rng.integers(n_classes, size=n_samples, dtype=np.int32)
+    sample_weight = rng.uniform(0.5, 2, n_samples) if setting["weighted"] else None
+    if setting["holes"]:
+        X[::3, ::2] = np.nan
+    settings = Settings(
+        energy=energy,
+        loss=loss,
+        exact=exact,
+        n_memories=7,
+        intercept=setting["intercept"],
+        temperature=TemperatureRamp(4.0, 2.0, n_epochs=3),
+        learning_rate=LearningRate(0.1, "exponential", 0.5, n_epochs=4),
+        momentum=setting["momentum"],
+        batch_size=36,
+        gradient_tolerance=setting["tolerance"],
+        noise=setting["noise"],
+        dropout=setting["dropout"],
+        n_reinit_epochs=0,
+        largest_overlap=40.0,
+        dtype=np.dtype(dtype).name,
+        seed=0,
+    )
+    network = Network(
+        weights, n_features, setting["intercept"], settings.update(0), loss
+    )
+    threads = Threads(None, setting["n_threads"])
+    arguments = [threads] if kind is cpu.CpuTrainer else []
+    trainer = kind(
+        network, Samples(X, codes, sample_weight), settings, None, *arguments
+    )
+    rng = np.random.RandomState(0)
+    with np.errstate(all="ignore"):
+        metrics = [
+            trainer.epoch(e, rng.permutation(n_samples) if setting["shuffle"] else None)
+            for e in range(4)
+        ]
+    values, log_scale, common = trainer.velocity()
+    velocity = Scaled.normalised(values.astype(float), log_scale + common)
+    return (
+        trainer.network.weights,
+        velocity.values,
+        np.where(np.isfinite(velocity.log_scale), velocity.log_scale, -999.0),
+        metrics,
+        trainer.without_gradient(),
+    )
+
+
+def assert_same_training(*setting, rtol=1e-9, atol=1e-10, **changes):
+    results = [
+        four_epochs(kind, *setting, **changes)
+        for kind in (cpu.CpuTrainer, array_api.ArrayApiTrainer)
+    ]
+    for one, other in zip(*results, strict=True):
+        assert_allclose(one, other, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("loss", [PowerError(3), LogLoss()], ids=repr)
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+    "energy",
+    [
+        *(RectifiedPolynomial(n) for n in (1, 1.5, 2, 3, 4, 6, 8, 20)),
+        *(Polynomial(n) for n in (1, 2, 4, 5)),
+        LogCosh(),
+        Softplus(),
+        Exponential(),
+        literal.Quartic(),
+    ],
+    ids=repr,
+)
+def test_training_does_what_the_equations_say(energy, exact, loss):
+    assert_same_training(energy, exact, loss)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weighted": True},
+        {"tolerance": 0.3},
+        {"tolerance": 0.5, "weighted": True},
+        {"tolerance": 0.9},
+        {"noise": 0.1, "dropout": 0.3},
+        {"momentum": 0.0},
+        {"intercept": 0.0},
+        {"shuffle": False},
+        {"holes": True, "noise": 0.1},
+        {"n_threads": 2, "tolerance": 0.3, "weighted": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("energy", [RectifiedPolynomial(3), RectifiedPolynomial(20)])
+def test_ways_through_a_step(energy, compact, changes, monkeypatch):
+    monkeypatch.setattr(cpu, "COMPACT_ABOVE", 0 if compact else 2**62)
+    monkeypatch.setattr(cpu, "MEMORIES_IN_SHARD", 3)
+    monkeypatch.setattr(cpu, "TILE_ELEMENTS", 20)
+    monkeypatch.setattr(cpu, "CHUNK_ELEMENTS", 40 * 14)
+    for exact in (False, True):
+        assert_same_training(energy, exact, PowerError(3), **changes)
+
+
+def test_tolerance_leaves_samples_out():
+    rule = cpu.CpuTrainer, RectifiedPolynomial(3), False, PowerError(3)
+    of_all, of_some = four_epochs(*rule), four_epochs(*rule, tolerance=0.5)
+    assert not np.allclose(of_all[0], of_some[0])
+
+
+@pytest.mark.parametrize("energy", [RectifiedPolynomial(2), RectifiedPolynomial(30)])
+@pytest.mark.parametrize("momentum", [0.0, 0.6, 0.99])
+def test_scales_are_renewed_exactly(energy, momentum, monkeypatch):
+    rule = energy, False, PowerError(10)
+    expected = four_epochs(cpu.CpuTrainer, *rule, momentum=momentum)
+    # Out of range in nearly every step.
+    original = cpu.CpuTrainer._set_velocity
+
+    def narrow(self, velocity):
+        original(self, velocity)
+        self.range, self.floor = 0.3, -0.2
+
+    monkeypatch.setattr(cpu.CpuTrainer, "_set_velocity", narrow)
+    result = four_epochs(cpu.CpuTrainer, *rule, momentum=momentum)
+    for one, other in zip(result, expected, strict=True):
+        assert_allclose(one, other, rtol=1e-9, atol=1e-10)
+
+
+def test_single_precision_follows_double():
+    # Nearly the same memories after four epochs of steps of a tenth.
+    for power in (2, 3, 20):
+        rule = cpu.CpuTrainer, RectifiedPolynomial(power), False, PowerError(3)
+        single, double = four_epochs(*rule, np.float32), four_epochs(*rule)
+        assert_allclose(single[0], double[0], atol=1e-3)
+
+
+def test_rule_is_the_papers():
+    """V = p V - dC/dxi, and a step of eps V / max |V|, clipped."""
+    rng = np.random.default_rng(0)
+    xi, V = rng.uniform(-1, 1, (5, 3)), np.zeros((5, 3))
+    memories, velocity = xi, Scaled.normalised(V)
+    for _ in range(6):
+        gradient = rng.normal(size=(5, 3)) * [1, 1e-9, 0]
+        V = 0.7 * V - gradient
+        largest = np.abs(V).max(axis=0)
+        xi = np.clip(xi + 0.3 * V / np.where(largest > 0, largest, 1), -1, 1)
+        memories, velocity = descend(
+            memories,
+            velocity,
+            Scaled.normalised(gradient),
+            learning_rate=0.3,
+            momentum=0.7,
+        )
+        assert_allclose(memories, xi, rtol=1e-12)
+        assert_allclose(velocity.values * np.exp(velocity.log_scale), V, rtol=1e-12)
+    assert np.isneginf(velocity.log_scale[2])
+
+
+def test_memory_is_bounded_by_batch_times_memories():
+    rng = np.random.default_rng(0)
+    K, N, b = 400, 50, 200
+    weights = rng.uniform(-1, 1, (N + 10, K)).astype(np.float32)
+    X = rng.uniform(-1, 1, (b, N)).astype(np.float32)
+    for kind in (Feedforward, EnergyDifference):
+        network = Network(weights, N, 0.0, kind(RectifiedPolynomial(3), 10.0), None)
+        cpu_energies.free_scratch()
+        tracemalloc.start()
+        with cpu.forward(network, b) as forward:
+            forward(X, slice(0, b))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4 * (K * b + 12 * cpu_energies.TILE_ELEMENTS)
+
+
+@pytest.mark.parametrize("first_to_leave", ["main thread", "other thread"])
+def test_blas_limit_is_restored_whatever_the_order(first_to_leave, monkeypatch):
+    def blas():
+        return [
+            library["num_threads"]
+            for library in threadpool_info()
+            if library["user_api"] == "blas"
+        ]
+
+    before = blas()
+    monkeypatch.setattr("skdam._backends.threads._blas_threads", lambda: 2)
+    entered, leave = threading.Event(), threading.Event()
+    limits = []
+
+    def other_fit():
+        with thread_team(1e9):
+            entered.set()
+            leave.wait(timeout=60)
+        limits.append(blas())
+
+    thread = threading.Thread(target=other_fit, daemon=True)
+    try:
+        with thread_team(1e9):
+            thread.start()
+            entered.wait(timeout=60)
+            if first_to_leave == "other thread":
+                leave.set()
+                thread.join()
+            limits.append(blas())
+    finally:
+        leave.set()
+    thread.join()
+    assert all(set(some) == {1} for some in limits[:-1])
+    assert blas() == before
+
+
+def test_small_work_has_no_team():
+    with thread_team(1e6) as threads:
+        assert threads.executor is None
+
+
+def test_team_follows_the_limit_on_blas():
+    with threadpool_limits(1, user_api="blas"), thread_team(1e9) as threads:
+        assert threads.count == 1
+        assert threads.executor is None
+
+
+def test_threads_finish_all_items_before_an_error_leaves(monkeypatch):
+    monkeypatch.setattr("skdam._backends.threads._blas_threads", lambda: 2)
+    done = []
+
+    def work(item):
+        if item == 0:
+            raise KeyboardInterrupt
+        done.append(item)
+
+    with thread_team(1e9) as threads, pytest.raises(KeyboardInterrupt):
+        threads.map(work, list(range(8)))
+    assert sorted(done) == list(range(1, 8))
+    assert_array_equal(Threads().map(abs, [-1, 2]), [1, 2])

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.special import expit, log_softmax
+
+from skdam.losses import LogLoss, PowerError, get_loss
+
+RNG = np.random.default_rng(0)
+SCORES = RNG.normal(0, 1.5, (7, 4))
+TARGETS = 2 * np.eye(4)[RNG.integers(4, size=7)] - 1
+OBJECTIVES = [PowerError(1), PowerError(1.5), PowerError(10), PowerError(30), LogLoss()]
+
+
+def test_power_error_is_the_papers():
+    for m in (1, 2, 10):
+        c = np.tanh(SCORES)
+        expected = (np.abs(c - TARGETS) ** (2 * m)).sum(axis=1) / 4**m
+        result = PowerError(m).evaluate(SCORES, TARGETS)
+        assert_allclose(result.loss, expected, rtol=1e-9)
+
+
+def test_log_loss_is_cross_entropy():
+    expected = -log_softmax(SCORES, axis=1)[TARGETS > 0]
+    assert_allclose(LogLoss().evaluate(SCORES, TARGETS).loss, expected)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+def test_gradient_by_finite_differences(objective):
+    result = objective.evaluate(SCORES, TARGETS)
+    gradient = result.delta * np.exp(result.log_scale)[:, None]
+    assert_allclose(np.abs(result.delta).max(axis=1), 1)
+    step = 1e-6
+    for alpha in range(4):
+        shift = step * np.eye(4)[alpha]
+        above = objective.evaluate(SCORES + shift, TARGETS).loss
+        below = objective.evaluate(SCORES - shift, TARGETS).loss
+        numeric = (above - below) / (2 * step)
+        scale = np.abs(gradient).max(axis=1)
+        assert np.max(np.abs(gradient[:, alpha] - numeric) / scale) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("objective", [*OBJECTIVES, PowerError(1000)], ids=repr)
+def test_nothing_saturates(objective, dtype):
+    # c = tanh(s) is 1 in single precision beyond s = 9; the gradient must go on.
+    scores = np.array([[20, 20], [-20, 20], [3e5, 3e5], [-1e22, 1e22]], dtype)
+    targets = np.array([[1, -1]] * 4, dtype)
+    loss, delta, log_scale = objective.evaluate(scores, targets)
+    assert delta.dtype == dtype
+    assert np.isfinite(loss).all()
+    assert np.isfinite(delta).all()
+    assert np.isfinite(log_scale).all()
+    assert (np.abs(delta).max(axis=1) == 1).all()
+    # The second unit is on the wrong side: it must be pushed down.
+    assert (delta[:, 1] > 0).all()
+
+
+def test_larger_exponent_looks_at_the_barely_right():
+    scores = np.array([[0.1, -0.1], [1.0, -1.0]])
+    targets = np.array([[1.0, -1.0]] * 2)
+    gaps = [
+        np.subtract(*PowerError(m).evaluate(scores, targets).log_scale)
+        for m in (1, 3, 10, 30)
+    ]
+    assert (np.diff(gaps) > 0).all()
+
+
+@pytest.mark.parametrize("m", [1, 3, 10])
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
+def test_likelihood_inverts_the_minimum_of_the_expected_error(m, p):
+    grid = np.linspace(-6, 6, 200_001)[:, None] / (2 * m)
+    true, false = (PowerError(m).evaluate(grid, np.full_like(grid, t)) for t in (1, -1))
+    best = grid[np.argmin(p * true.loss + (1 - p) * false.loss)]
+    two_units = np.array([[-best[0], best[0]]])
+    log_p = PowerError(m).log_probabilities(two_units)
+    assert_allclose(expit(log_p[0, 1] - log_p[0, 0]), p, atol=1e-3)
+
+
+def test_likelihoods_keep_the_order_of_the_scores():
+    scores = np.vstack([SCORES * scale for scale in (1e-3, 1, 30, 1e20)])
+    likelihoods = PowerError(10).log_probabilities(scores)
+    assert (likelihoods.argmax(axis=1) == scores.argmax(axis=1)).all()
+
+
+def test_get_loss():
+    assert get_loss("power", 7) == PowerError(7)
+    assert get_loss("log_loss") == LogLoss()
