@@ -3,9 +3,9 @@ r"""
 How much can be stored
 ======================
 
-With an energy of power n a network of N neurons stores a number of random patterns that
-grows as :math:`N^{n-1}`. Here recall is simulated below and above capacity, and the
-number of patterns at which half of the trials succeed is compared with theory.
+With an energy of power n, a network of N neurons stores a number of random patterns
+that grows as :math:`N^{n-1}`. This example simulates recall below and above capacity,
+and compares the number of patterns at which half of the trials succeed with theory.
 """
 
 import matplotlib.pyplot as plt
@@ -17,7 +17,7 @@ from skdam.capacity import half_recall_capacity, recovery_capacity, simulate_rec
 # Below and above capacity
 # ------------------------
 # Each trial draws a network, flips a tenth of the neurons of one of its memories, and
-# lets the network relax. The overlap of the state it reaches with the nearest memory is
+# recalls from that state. The overlap of the recalled state with the nearest memory is
 # 1 if recall was perfect.
 
 n_neurons, power = 100, 3
@@ -37,10 +37,10 @@ fig.suptitle(f"N = {n_neurons}, n = {power}")
 # %%
 # Growth with the number of neurons
 # ---------------------------------
-# Points are simulated, with the interval in which bisection left them; lines are
-# theory: the number of memories at which all neurons of a stored pattern are stable
-# with a probability of one half. The rectified polynomials store twice as much, since
-# half of the memories' noise is rectified away.
+# Points are simulated; their error bars are the intervals in which bisection ended.
+# Lines are theory: the number of memories at which all neurons of a stored pattern are
+# stable with a probability of one half. Rectified polynomials store twice as many
+# patterns, because memories with a negative overlap add no noise.
 
 sizes = {2: (50, 100, 200), 3: (25, 40, 60, 90), 4: (15, 22, 32)}
 looks = {"polynomial": ("o", "-"), "rectified_polynomial": ("s", "--")}

@@ -3,11 +3,13 @@ r"""
 Energy and its dual
 ===================
 
-One update of an associative memory is, for small states of its classification neurons,
-a feedforward network with one hidden layer, whose activation is the derivative
-:math:`f = F'` of the energy function. This example draws the pairs, and then runs the
-same memories in both forms.
+For small states of its classification neurons, one update of an associative memory is a
+feedforward network with one hidden layer. The activation of that layer is the
+derivative :math:`f = F'` of the energy function. This example draws the pairs, and then
+runs the same memories in both forms.
 """
+
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,12 +18,13 @@ from sklearn.model_selection import train_test_split
 
 from skdam import DenseAssociativeMemoryClassifier
 from skdam.energies import LogCosh, RectifiedPolynomial, Softplus
+from skdam.updates import get_update
 
 # %%
 # Pairs of F and f
 # ----------------
-# tanh, logistic and ReLU units each belong to an energy. Functions that grow alike for
-# large overlaps are of one universality class: the first two and the rectified
+# tanh, logistic and ReLU units each belong to an energy. Energies that grow alike for
+# large overlaps are of one universality class, such as the first two and the rectified
 # polynomial of power 1.
 
 pairs = {
@@ -43,9 +46,9 @@ F_ax.legend()
 # %%
 # The same memories in both forms
 # -------------------------------
-# A network that was trained in the feedforward form is asked in the energy form, too:
-# the exact update, by differences of energy, with classification neurons that start at
-# -1 instead of a small negative state.
+# ``network_`` is the fitted network. It was trained in the feedforward form. With the
+# same memories, the energy form computes the exact update, by differences of energy:
+# the classification neurons start at -1 instead of a small negative state.
 
 X, y = load_digits(return_X_y=True)
 X = X / 8 - 1
@@ -53,14 +56,15 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
 for ax, power in zip(axes, (2, 3, 10), strict=True):
-    network = DenseAssociativeMemoryClassifier(
+    clf = DenseAssociativeMemoryClassifier(
         200, power=power, max_iter=30, random_state=0
     ).fit(X_train, y_train)
+    network = clf.network_
     scores, labels = {}, {}
     for form in ("feedforward", "energy"):
-        network.set_params(formulation=form)
-        scores[form] = network.decision_function(X_test)
-        labels[form] = network.predict(X_test)
+        update = get_update(form, network.energy, network.temperature)
+        scores[form] = replace(network, update=update).scores(X_test)
+        labels[form] = clf.classes_[scores[form].argmax(axis=1)]
         print(f"n = {power}, {form}: accuracy {(labels[form] == y_test).mean():.3f}")
     agreement = (labels["feedforward"] == labels["energy"]).mean()
     ax.plot(scores["feedforward"].ravel(), scores["energy"].ravel(), ".", ms=1)

@@ -3,10 +3,10 @@
 Features to prototypes
 ======================
 
-What a memory is depends on the power n of the interaction vertex. Memories of a small
-power are features: each votes for several classes, and many decide together. Memories
-of a large power are prototypes: each stands for one class, and one decides alone. The
-paper shows this transition on MNIST with n = 2, 3, 20 and 30. Here it is shown on
+The power n of the interaction vertex decides what a memory becomes. With a small power,
+memories are features: each votes for several classes, and many decide together. With a
+large power, memories are prototypes: each stands for one class and decides alone. The
+paper shows this transition on MNIST with n = 2, 3, 20 and 30. This example shows it on
 scikit-learn's digits or, where the environment variable ``SKDAM_MNIST`` names a folder
 with MNIST, on some of its images.
 """
@@ -31,16 +31,16 @@ from skdam.inspection import (
 # %%
 # Train
 # -----
-# The start matters: as in the paper, the elements of all memories begin around -0.3, so
+# The initial memories matter. As in the paper, their components are around -0.3, so
 # that every memory overlaps with every image's background, which is at -1. Memories
-# that begin around 0 soon either resemble a few images or fall silent, and the small
-# powers have fewer features. Started like this, a network wants a higher temperature
-# than the classifier's "auto". The few images and epochs of this example are not
-# enough for small errors. All is as in the paper: there is no bias neuron, no memory is
-# drawn anew, and no noise added.
+# that start around 0 soon either resemble a few images or die, and networks of small
+# powers have fewer features. From the paper's start, a network needs a higher
+# temperature than the classifier's "auto". As in the paper, there is no intercept, no
+# dead memory is reinitialised, and no noise is added. The few images and epochs of this
+# example are not enough for small errors.
 
-common = {"init_mean": -0.3, "init_std": 0.3, "tol": None, "random_state": 0}
-common |= {"bias": 0, "revival": 0, "cue_noise": 0}
+common = {"init": (-0.3, 0.3), "tol": None, "random_state": 0}
+common |= {"intercept_scaling": 0, "reinit_dead": 0, "input_noise": 0}
 if os.environ.get("SKDAM_MNIST"):
     mnist = load_mnist()
     X_train, y_train = mnist.X_train[:5000], mnist.y_train[:5000]
@@ -50,8 +50,8 @@ if os.environ.get("SKDAM_MNIST"):
     parameters = {
         2: {"temperature": 140, "error_exponent": 3, "momentum": 0.6},
         3: {"temperature": 200, "error_exponent": 10, "momentum": 0.6},
-        20: {"temperature": 310, "error_exponent": 5, "init_mean": 0},
-        30: {"temperature": 400, "error_exponent": 3, "init_mean": 0},
+        20: {"temperature": 310, "error_exponent": 5, "init": (0.0, 0.3)},
+        30: {"temperature": 400, "error_exponent": 3, "init": (0.0, 0.3)},
     }
 else:
     X, y = load_digits(return_X_y=True)
@@ -63,8 +63,8 @@ else:
     parameters = {
         2: {"temperature": 20, "error_exponent": 3, "momentum": 0.6},
         3: {"temperature": 25, "error_exponent": 10, "momentum": 0.6},
-        20: {"temperature": 48, "error_exponent": 10, "initial_temperature": 96},
-        30: {"temperature": 50, "error_exponent": 10, "initial_temperature": 100},
+        20: {"temperature": 48, "error_exponent": 10, "temperature_ramp": (2, 10)},
+        30: {"temperature": 50, "error_exponent": 10, "temperature_ramp": (2, 10)},
     }
 
 networks = [
@@ -75,8 +75,8 @@ networks = [
 # %%
 # Count
 # -----
-# A memory votes for the classes whose recognition connection is above 0.9. Memories are
-# decisive for an image if they contribute more than 0.9 of the largest contribution to
+# A memory votes for the classes whose recognition connection is above 0.9. A memory is
+# decisive for an image if it contributes more than 0.9 of the largest contribution to
 # the energy.
 
 for clf in networks:

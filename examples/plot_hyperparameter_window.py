@@ -3,10 +3,10 @@
 A hyperparameter window
 =======================
 
-Which hyperparameters are good? A search names the best candidate, but the next best
-often differ from it by less than the validation data can tell. Krotov and Hopfield
-therefore report a *window*: all candidates with a validation error under a threshold,
-and the test errors of networks that are trained with parameters from it.
+A search returns the best candidate, but the next best often differ from it by less than
+the validation data can resolve. Krotov and Hopfield therefore report a *window*: all
+candidates with a validation error under a threshold, and the test errors of networks
+that are trained with parameters from it.
 """
 
 import warnings
@@ -33,9 +33,9 @@ X_train, X_test, y_train, y_test = train_test_split(
 # %%
 # Search
 # ------
-# The temperature T and the power m of the error are searched together: the one sets how
-# far the classification units are driven, the other how far they have to be. Some of
-# the candidates are not meant to learn, and their warnings are of no interest.
+# The temperature T and the power m of the error are searched together: T decides how
+# strongly the classification units are driven, and m how strongly they have to be. Some
+# candidates are not meant to learn, so warnings are ignored.
 
 warnings.filterwarnings("ignore", category=ConvergenceWarning)
 
@@ -76,10 +76,10 @@ plt.show()
 # %%
 # Networks from the window
 # ------------------------
-# Each is trained on all of the training data, and the test data are scored after each
-# epoch. The arrows are at the first epochs with a test error under 4 %.
+# Each network is trained on all of the training data and scored on the test data after
+# each epoch. The arrows mark the first epochs with a test error under 4 %.
 
-networks = fit_window(
+runs = fit_window(
     model,
     window,
     X_train,
@@ -90,8 +90,8 @@ networks = fit_window(
     threshold=0.04,
     random_state=0,
 )
-for network in networks:
-    print(f"{network.params}: {100 * network.errors[-1]:.2f} % test error")
+for run in runs:
+    print(f"{run.params}: {100 * run.errors[-1]:.2f} % test error")
 
-LearningCurvesDisplay.from_trajectories(networks)
+LearningCurvesDisplay.from_runs(runs)
 plt.show()

@@ -5,7 +5,7 @@ Digits from half of an image
 
 A dense associative memory stores 200 images of handwritten digits, of 64 pixels each,
 and completes them when only the upper half is known. Images resemble each other much
-more than random patterns do, which takes a large power to tell them apart.
+more than random patterns do, so that only a large power can tell them apart.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ images = load_digits().data[:200] > 7
 # %%
 # Cues
 # ----
-# Unknown pixels are NaN. With ``clamp="known"`` recall does not touch the others.
+# Unknown pixels are NaN. With ``clamp="known"`` recall does not change the others.
 
 cues = images.astype(float)
 cues[:, 32:] = np.nan
@@ -36,8 +36,8 @@ for power in powers:
     )
 
 # %%
-# Small powers mix many memories. A stored image that shares its upper half with another
-# cannot be told from it by any power.
+# Small powers mix many memories. No power can tell apart two stored images with the
+# same upper half.
 
 shown = range(10)
 rows = {"stored": 2.0 * images - 1, "cue": 2 * cues - 1}
@@ -53,11 +53,11 @@ for axes_row, (name, states) in zip(axes, rows.items(), strict=True):
 fig.suptitle("Recall from the upper half (unknown pixels in blue)")
 
 # %%
-# Recall goes downhill
-# --------------------
-# From noisy images, with all pixels free, the energy falls from sweep to sweep until
-# nothing changes. Overlaps are measured here in units of all 64 neurons, so that a
-# stored image contributes -1 to the energy.
+# Recall lowers the energy
+# ------------------------
+# If recall starts at noisy images, with all pixels free, the energy falls in each sweep
+# until nothing changes. The temperature of 64 measures overlaps in units of all 64
+# neurons, so that a stored image contributes -1 to the energy.
 
 rng = np.random.default_rng(0)
 noisy = np.where(rng.random(images.shape) < 0.15, ~images, images)

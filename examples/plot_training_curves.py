@@ -4,8 +4,8 @@ Training curves of three powers
 ===============================
 
 The power n of the interaction vertex decides how sharply a memory responds to a sample
-that resembles it. Here three networks with n = 2, 3 and 20 learn scikit-learn's digits,
-and are scored on validation data after each epoch.
+that resembles it. Three networks with n = 2, 3 and 20 learn scikit-learn's digits, and
+are scored on validation data after each epoch.
 """
 
 import matplotlib.pyplot as plt
@@ -22,9 +22,9 @@ X_train, X_val, y_train, y_val = train_test_split(X, y, stratify=y, random_state
 # %%
 # Train
 # -----
-# Validation data that is passed to ``fit`` is scored after each epoch. Each power has a
-# temperature of its own, which follows from the network and the data, and which
-# ``temperature_`` holds.
+# Validation data that are passed to ``fit`` are scored after each epoch. The default
+# temperature depends on the power, the number of memories and the data;
+# ``temperature_`` is the value that was used.
 
 networks = [
     DenseAssociativeMemoryClassifier(power=power, max_iter=40, random_state=0).fit(

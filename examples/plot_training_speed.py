@@ -4,10 +4,10 @@ Powers and speed of training
 ============================
 
 How many epochs does a network need until its test error is under a threshold? The paper
-finds on MNIST that larger powers n need fewer. Here, networks of three powers start as
-in the paper, with memories of mean -0.3 and a learning rate that falls slowly, on
-scikit-learn's digits. Each power has a window of hyperparameters of its own, and each
-curve is a network from that window.
+finds on MNIST that larger powers n need fewer. This example trains networks of three
+powers on scikit-learn's digits, with the start and the schedule of the paper: memories
+of mean -0.3, and a learning rate that falls slowly. Each power has a window of
+hyperparameters of its own, and each curve is a network from that window.
 """
 
 import warnings
@@ -32,7 +32,7 @@ X_train, X_test, y_train, y_test = train_test_split(
 # %%
 # Search the windows, and train from them
 # ---------------------------------------
-# Temperatures that suit one power are of no use to another.
+# Each power needs temperatures of its own.
 
 warnings.filterwarnings("ignore", category=ConvergenceWarning)
 
@@ -41,7 +41,7 @@ grids = {
     3: {"temperature": [18, 22, 28, 36], "error_exponent": [5, 10, 20]},
     5: {"temperature": [24, 28, 33, 40], "error_exponent": [5, 10, 20]},
 }
-networks = {}
+runs = {}
 for power, grid in grids.items():
     clf = DenseAssociativeMemoryClassifier(
         150,
@@ -49,20 +49,20 @@ for power, grid in grids.items():
         batch_size=100,
         learning_rate_init=0.02,
         learning_rate="exponential",
+        learning_rate_decay=0.998**59,
         momentum=0.6,
         max_iter=60,
-        init_mean=-0.3,
-        init_std=0.3,
-        bias=0,
-        revival=0,
-        cue_noise=0,
+        init=(-0.3, 0.3),
+        intercept_scaling=0,
+        reinit_dead=0,
+        input_noise=0,
         tol=None,
         random_state=0,
     )
     search = GridSearchCV(clf, grid, cv=2, refit=False).fit(X_train, y_train)
     window = hyperparameter_window(search, within=0.01)
     print(f"n = {power}: {len(window)} in the window, {window.ranges}")
-    networks[power] = fit_window(
+    runs[power] = fit_window(
         clf,
         window,
         X_train,
@@ -77,15 +77,15 @@ for power, grid in grids.items():
 # %%
 # Compare
 # -------
-# The arrows are at the first epochs with a test error under 4 %.
+# The arrows mark the first epochs with a test error under 4 %.
 
 _, ax = plt.subplots(figsize=(8, 5), layout="constrained")
-for number, (power, trained) in enumerate(networks.items()):
-    LearningCurvesDisplay.from_trajectories(
+for number, (power, trained) in enumerate(runs.items()):
+    LearningCurvesDisplay.from_runs(
         trained, ax=ax, label=f"n = {power}", color=f"C{number}"
     )
-    first = [network.first_epoch for network in trained]
-    errors = [round(100 * float(network.errors[-1]), 2) for network in trained]
+    first = [run.first_epoch for run in trained]
+    errors = [round(100 * float(run.errors[-1]), 2) for run in trained]
     print(f"n = {power}: first epochs {first}, test errors at the end {errors} %")
 ax.legend()
 plt.show()

@@ -3,10 +3,9 @@
 XOR in three neurons
 ====================
 
-The truth table of XOR has four rows of two inputs and an output. Stored as patterns of
-three neurons they are more than a Hopfield network can hold: its energy does not depend
-on the output at all. This is the example with which Krotov and Hopfield (2016)
-introduce energies of higher order.
+The truth table of XOR has four rows of two inputs and an output. A Hopfield network of
+three neurons cannot store these four patterns: its energy does not depend on the output
+at all. Krotov and Hopfield (2016) introduce energies of higher order with this example.
 """
 
 import matplotlib.pyplot as plt
@@ -20,7 +19,7 @@ truth_table = np.array([[-1, -1, -1], [-1, 1, 1], [1, -1, 1], [1, 1, -1]])
 # Ask for the output
 # ------------------
 # An unknown neuron is NaN. With ``clamp="known"`` the inputs are held, and the output
-# goes where the energy is lower.
+# takes the state of lower energy.
 
 cues = truth_table.astype(float)
 cues[:, 2] = np.nan
@@ -28,11 +27,11 @@ memory = DenseAssociativeMemory(power=3, clamp="known").fit(truth_table)
 print(memory.recall(cues).astype(int))
 
 # %%
-# Which powers can?
-# -----------------
-# What decides is the difference between the energies of the wrong and the right output,
-# here relative to the largest term of the energy, :math:`F(3)`. Where it is 0, nothing
-# was stored.
+# Which powers solve XOR?
+# -----------------------
+# The plot shows the difference between the energies of the wrong and the right output,
+# relative to the largest term of the energy, :math:`F(3)`. Where it is 0, the memory
+# cannot tell the two apart.
 
 powers = range(1, 13)
 energies = ["polynomial", "rectified_polynomial"]
@@ -58,7 +57,7 @@ ax.set(xlabel="power n", title="Energy of the wrong output above that of the rig
 plt.show()
 
 # %%
-# Polynomials solve XOR if the power is odd and at least 3; with an even power a state
+# Polynomials solve XOR if the power is odd and at least 3. With an even power a state
 # has the same energy as its negative, and each wrong row of the table is the negative
-# of a right one. Rectified polynomials, which have no such symmetry, solve it from a
-# power of 2 on.
+# of a right one. Rectified polynomials lack this symmetry, and solve XOR with any power
+# of at least 2.

@@ -21,7 +21,7 @@ from skdam import DenseAssociativeMemoryClassifier
 # %%
 # Train and score
 # ---------------
-# Features are states of neurons, so the pixels are scaled to [-1, 1] first.
+# The features are states of neurons, so the pixels are scaled to [-1, 1] first.
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
@@ -38,8 +38,8 @@ print(f"Accuracy on held-out digits: {model.score(X_test, y_test):.3f}")
 # %%
 # Search a grid
 # -------------
-# The power of the energy and that of the error are searched together: they are the two
-# parameters that change most what the network learns.
+# The powers of the energy and of the error have the largest effect on what the network
+# learns.
 
 search = GridSearchCV(
     model,
@@ -54,7 +54,7 @@ print(f"Accuracy with them: {search.score(X_test, y_test):.3f}")
 # %%
 # Draw memories
 # -------------
-# Each memory has one element for each pixel, in [-1, 1].
+# Each memory has one component for each pixel, in [-1, 1].
 
 memories = search.best_estimator_["dam"].memories_
 drawn = np.random.default_rng(0).choice(memories, 25, replace=False)

@@ -7,10 +7,10 @@ import os
 import re
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from multiprocessing import current_process
 from typing import Any
@@ -44,15 +44,15 @@ SPARE_SHARE = 0.2
 WORKSPACE_BYTES = 2**25
 """What cuBLAS recommends for the largest devices."""
 
-CUDA_R_32F, CUDA_R_64F = 0, 1
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F = 68, 77, 70
 GEMM_DEFAULT = -1
 
-OUT_OF_MEMORY = 2
-"""Status of the CUDA runtime and of its driver."""
-
-CUBLAS_OUT_OF_MEMORY = 1, 3
-"""Statuses NOT_INITIALIZED, where a handle finds no memory, and ALLOC_FAILED."""
+WANT_OF_MEMORY = {
+    "CUDARuntimeError": [2],
+    "CUDADriverError": [2],
+    "CUBLASError": [1, 3],
+}
+"""Statuses of an error that say so: with cuBLAS also NOT_INITIALIZED."""
 
 _lock = threading.Lock()
 _turn = count()
@@ -111,66 +111,51 @@ class Lease:
         self.stream = cupy.cuda.Stream(non_blocking=True)
 
     @cached_property
-    def _cublas(self) -> tuple[Any, Any]:
-        """cuBLAS, with its types declared, and the handle."""
-        # CuPy makes no cuBLAS calls while it records: they are made directly. Its own
-        # module is linked to the library, whose symbols are found through it.
-        library = _library()
+    def _gemm(self) -> Callable:
+        """cublasGemmEx, on the stream."""
+        # CuPy makes no cuBLAS calls while it records: they are made directly.
+        library, handle = _cublas(), ctypes.c_void_p(cupy.cuda.cublas.create())
         pointer, number = ctypes.c_void_p, ctypes.c_int
         signature = [pointer] + 5 * [number] + 2 * [pointer] + 2 * [number] + [pointer]
         signature += 2 * [number] + 2 * [pointer] + 4 * [number]
         library.cublasGemmEx.argtypes = signature
-        library.cublasSetStream_v2.argtypes = [pointer, pointer]
-        library.cublasSetWorkspace_v2.argtypes = [pointer, pointer, ctypes.c_size_t]
-        handle = cupy.cuda.cublas.create()
-        _check(library.cublasSetStream_v2(handle, self.stream.ptr))
+
+        def checked(name: str, *arguments: Any) -> None:
+            if status := getattr(library, name)(handle, *arguments):
+                raise cupy.cuda.cublas.CUBLASError(status)
+
+        checked("cublasSetStream_v2", pointer(self.stream.ptr))
         # One that cuBLAS allocated itself would be part of a recorded graph.
         self._workspace = cupy.empty(WORKSPACE_BYTES, np.uint8)
-        address = self._workspace.data.ptr
-        _check(library.cublasSetWorkspace_v2(handle, address, WORKSPACE_BYTES))
-        return library, handle
+        address = pointer(self._workspace.data.ptr)
+        checked("cublasSetWorkspace_v2", address, ctypes.c_size_t(WORKSPACE_BYTES))
+        return partial(checked, "cublasGemmEx")
 
     def matmul(self, a: Array, b: Array, out: Array, *, add: bool = False) -> None:
-        """Multiply matrices with contiguous rows or, ``a`` only, columns.
+        """Let ``out`` become ``a @ b``, or ``out + a @ b``.
 
-        Parameters
-        ----------
-        a, b : array of shape (n_rows, n_terms) and (n_terms, n_columns)
-            Factors.
-        out : array of shape (n_rows, n_columns)
-            Becomes ``a @ b``, or ``out + a @ b``.
-        add : bool
-            Whether to add to ``out``.
+        The rows of all matrices are contiguous, or the columns of ``a``.
         """
-        library, handle = self._cublas
-        transposed = a.strides[0] == a.itemsize
-        if transposed:
-            a = a.T
-        kind, compute, real = CUDA_R_64F, COMPUTE_64F, ctypes.c_double
+        columns = a.strides[0] == a.itemsize
+        a = a.T if columns else a
+        kind, compute, real = 1, COMPUTE_64F, ctypes.c_double
         if out.dtype == np.float32:
-            kind, compute, real = CUDA_R_32F, COMPUTE_32F, ctypes.c_float
-            if int(os.environ.get("CUPY_TF32", "0")) > 0:
-                compute = COMPUTE_32F_FAST_TF32
-        (n_terms, n_columns), n_rows = b.shape, out.shape[0]
+            tf32 = int(os.environ.get("CUPY_TF32", "0")) > 0
+            compute = COMPUTE_32F_FAST_TF32 if tf32 else COMPUTE_32F
+            kind, real = 0, ctypes.c_float
         # To BLAS, rows are columns: out^T = b^T . a^T.
-        _check(
-            library.cublasGemmEx(
-                *(handle, 0, int(transposed), n_columns, n_rows, n_terms),
-                *(ctypes.byref(real(1)), b.data.ptr, kind, b.strides[0] // b.itemsize),
-                *(a.data.ptr, kind, a.strides[0] // a.itemsize),
-                *(ctypes.byref(real(add)), out.data.ptr, kind),
-                *(out.strides[0] // out.itemsize, compute, GEMM_DEFAULT),
-            )
+        (m, n), k = out.shape[::-1], b.shape[0]
+        lda, ldb, ldc = (array.strides[0] // array.itemsize for array in (b, a, out))
+        self._gemm(
+            *(0, int(columns), m, n, k, ctypes.byref(real(1)), b.data.ptr, kind, lda),
+            *(a.data.ptr, kind, ldb, ctypes.byref(real(add)), out.data.ptr, kind, ldc),
+            *(compute, GEMM_DEFAULT),
         )
 
 
-def _library() -> Any:
+def _cublas() -> Any:
+    """Return the library, whose symbols are found through CuPy's module."""
     return ctypes.CDLL(cupy.cuda.cublas.__file__)
-
-
-def _check(status: int) -> None:
-    if status:
-        raise cupy.cuda.cublas.CUBLASError(status)
 
 
 @contextmanager
@@ -183,7 +168,10 @@ def lease() -> Iterator[Lease]:
     number = cupy.cuda.Device().id
     own = vars(_of_thread).setdefault("leases", {})
     if number in own:
-        yield own[number]
+        try:
+            yield own[number]
+        finally:
+            own[number].stream.synchronize()
         return
     with _lock:
         free = _free_leases[number]
@@ -238,14 +226,12 @@ def session(device: Any, advice: str) -> Iterator[None]:
 
 
 def _is_want_of_memory(error: Exception) -> bool:
-    """Tell whether a device could not allocate, in the pool or beside it."""
-    cuda = cupy.cuda
-    if isinstance(error, cuda.memory.OutOfMemoryError):
-        return True
-    if isinstance(error, cuda.cublas.CUBLASError):
-        return error.status in CUBLAS_OUT_OF_MEMORY
-    kinds = cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError
-    return isinstance(error, kinds) and error.status == OUT_OF_MEMORY
+    """Tell whether a device could not allocate, in CuPy's pool or beside it."""
+    statuses = WANT_OF_MEMORY.get(type(error).__name__, [])
+    return (
+        isinstance(error, cupy.cuda.memory.OutOfMemoryError)
+        or getattr(error, "status", None) in statuses
+    )
 
 
 class Sender:
@@ -287,9 +273,9 @@ class _Resident:
     holders: int = 1
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def may_be(self, other: _Resident) -> bool:
-        kind = other.device, other.host.shape, other.host.dtype
-        return (self.device, self.host.shape, self.host.dtype) == kind
+    @property
+    def kind(self) -> tuple:
+        return self.device, self.host.shape, self.host.dtype
 
     def is_copy_of(self, X: np.ndarray) -> bool:
         # Bit by bit: NaN is the same as NaN.
@@ -318,20 +304,25 @@ def hold(X: Any, working_bytes: int) -> Iterator[Any]:
         return
     own = _Resident(X, cupy.cuda.Device().id)
     with _lock:
-        others = [resident for resident in _residents if resident.may_be(own)]
+        others = [resident for resident in _residents if resident.kind == own.kind]
         for resident in others:
             resident.holders += 1
         _residents.append(own)
+    held = [*others, own]
     try:
-        same = next((resident for resident in others if resident.is_copy_of(X)), own)
-        _release(resident for resident in [*others, own] if resident is not same)
-        others, own = [], same
+        # Whole arrays are compared while others go on.
+        same = next(resident for resident in held if resident.is_copy_of(X))
+        _release(resident for resident in held if resident is not same)
+        held = [same]
         with same.lock:
             if same.array is None:
                 same.array = _upload_if_it_fits(X, working_bytes)
-        yield X if same.array is None else same.array
+        try:
+            yield X if same.array is None else same.array
+        finally:
+            cupy.cuda.get_current_stream().synchronize()
     finally:
-        _release([*others, own])
+        _release(held)
 
 
 def _release(residents: Iterable[_Resident]) -> None:

@@ -14,7 +14,7 @@ from ._devices import to_numpy
 __all__ = ["read_states"]
 
 ROUNDING = 1e-6
-"""How far from 0 and +-1 a binary feature may be."""
+"""How far from 0 and +-1 a binary feature may be, in double precision."""
 
 
 def read_states(
@@ -22,8 +22,8 @@ def read_states(
 ) -> tuple[np.ndarray, np.dtype]:
     """Return X as states of -1, 0 (unknown) and 1, and the type of float to return.
 
-    Data that ``reset`` set the number and names of the features; all others are checked
-    against them. ``name`` is that of the parameter, for errors.
+    With ``reset`` the number and names of the features are set; otherwise they are
+    checked. ``name`` is the name of X in errors.
     """
     X = np.asarray(X) if isinstance(X, list | tuple) else to_numpy(X)
     try:
@@ -61,8 +61,9 @@ def _as_states(X: np.ndarray, threshold: float | None, name: str) -> np.ndarray:
     else:
         nearest = X
         if is_float:
-            tolerance = max(ROUNDING, 4 * np.finfo(X.dtype).eps)
-            nearest = np.where(np.abs(X - np.rint(X)) <= tolerance, np.rint(X), X)
+            tolerance = max(ROUNDING, 64 * np.finfo(X.dtype).eps)
+            nearest = np.rint(X)
+            nearest = np.where(np.abs(X - nearest) <= tolerance, nearest, X)
         one, zero, minus = nearest == 1, nearest == 0, nearest == -1
         other = X[~(one | zero | minus | np.isnan(X))]
         if len(other):

@@ -1,9 +1,9 @@
 """A CUDA device on the host: what the package uses of CuPy, as strict as CuPy or more
-so, and the kernels' source compiled by the host's compiler.
+so, with kernels compiled by the host's compiler (``cuda_on_cpu.h``).
 
-The threads of a block are fibers; warps run in random order. Work waits in its stream
-until something needs it, and a stream that records takes nothing but launches. Memory
-is full of NaN until it is written, and has guards at both ends.
+Work waits in its stream until something needs it, and a stream that records takes
+nothing but launches. Memory is full of NaN until it is written, and has guards at both
+ends. Arrays mix with none of the host. Kernels check how they are launched.
 """
 
 import ctypes
@@ -14,130 +14,14 @@ import shutil
 import subprocess
 import types
 import weakref
+from pathlib import Path
 
 import numpy as np
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skdam-tests"
 
-PRELUDE = r"""
-#include <ucontext.h>
-#include <cmath>
-#include <cstdlib>
-#include <cstring>
-using std::exp; using std::expm1; using std::fabs; using std::fmax; using std::fmin;
-using std::log; using std::log1p; using std::pow; using std::tanh;
-struct Dim { unsigned x, y, z; };
-static Dim threadIdx, blockIdx, blockDim;
-#define FUNCTION static inline
-#define __global__
-#define __launch_bounds__(threads)
-#define __shared__ __attribute__((section("shared_memory"))) static
-#define HIDDEN __attribute__((weak, visibility("hidden")))
-extern HIDDEN char __start_shared_memory[], __stop_shared_memory[];
-
-enum State { READY, AT_BARRIER, IN_WARP, AT_END };
-static ucontext_t scheduler, fibers[1024];
-static char *stacks;
-static State states[1024];
-static unsigned masks[1024], turns[1024];
-static char exchanged[2][1024][8];
-static void (*current_kernel)(void *);
-static void *current_arguments;
-
-static void wait_as(State state) {
-    unsigned t = threadIdx.x;
-    states[t] = state;
-    swapcontext(&fibers[t], &scheduler);
-}
-static void __syncthreads() { wait_as(AT_BARRIER); }
-template <class T> static T exchange(unsigned mask, T mine, unsigned lane) {
-    unsigned t = threadIdx.x, turn = ++turns[t] % 2;
-    masks[t] = mask;
-    memcpy(exchanged[turn][t], &mine, sizeof mine);
-    wait_as(IN_WARP);
-    T other;
-    bool inside = lane < 32 && mask >> lane & 1;
-    memcpy(&other, exchanged[turn][inside ? t / 32 * 32 + lane : t], sizeof other);
-    return other;
-}
-template <class T> static T __shfl_xor_sync(unsigned mask, T mine, int bits) {
-    return exchange(mask, mine, threadIdx.x % 32 ^ bits);
-}
-template <class T> static T __shfl_down_sync(unsigned mask, T mine, int offset) {
-    return exchange(mask, mine, threadIdx.x % 32 + offset);
-}
-static void run_fiber() {
-    for (;;) {
-        current_kernel(current_arguments);
-        wait_as(AT_END);
-    }
-}
-/* Run a block; return 1 where threads wait for others in vain. */
-static int run_block(unsigned n) {
-    static unsigned random = 1;
-    memset(__start_shared_memory, 0xff, __stop_shared_memory - __start_shared_memory);
-    for (unsigned t = 0; t < n; ++t) states[t] = READY;
-    for (;;) {
-        unsigned n_warps = n / 32, warps[32];
-        for (unsigned w = 0; w < n_warps; ++w) warps[w] = w;
-        for (unsigned w = n_warps; w > 1; --w) {
-            random = random * 1664525u + 1013904223u;
-            unsigned other = (random >> 16) % w, held = warps[other];
-            warps[other] = warps[w - 1];
-            warps[w - 1] = held;
-        }
-        for (unsigned w = 0; w < n_warps; ++w)
-            for (unsigned t = 32 * warps[w]; t < 32 * warps[w] + 32; ++t)
-                if (states[t] == READY) {
-                    threadIdx.x = t;
-                    swapcontext(&scheduler, &fibers[t]);
-                }
-        unsigned at_end = 0, at_barrier = 0, released = 0;
-        static bool complete[1024];
-        for (unsigned t = 0; t < n; ++t) {
-            at_end += states[t] == AT_END;
-            at_barrier += states[t] == AT_BARRIER;
-            complete[t] = states[t] == IN_WARP;
-            for (unsigned lane = 0; complete[t] && lane < 32; ++lane) {
-                unsigned other = t / 32 * 32 + lane;
-                if (masks[t] >> lane & 1)
-                    complete[t] = states[other] == IN_WARP && masks[other] == masks[t] &&
-                                  turns[other] == turns[t];
-            }
-        }
-        for (unsigned t = 0; t < n; ++t)
-            if (complete[t]) states[t] = READY, ++released;
-        if (at_end == n) return 0;
-        if (at_barrier == n)
-            for (unsigned t = 0; t < n; ++t) states[t] = READY;
-        else if (!released)
-            return 1;
-    }
-}
-static int run(Dim grid, unsigned n, void (*kernel)(void *), void *arguments) {
-    const size_t size = 65536;
-    if (!stacks) stacks = (char *)malloc(1024 * size);
-    current_kernel = kernel;
-    current_arguments = arguments;
-    blockDim = {n, 1, 1};
-    for (unsigned t = 0; t < n; ++t) {
-        getcontext(&fibers[t]);
-        fibers[t].uc_stack.ss_sp = stacks + t * size;
-        fibers[t].uc_stack.ss_size = size;
-        makecontext(&fibers[t], run_fiber, 0);
-    }
-    for (unsigned z = 0; z < grid.z; ++z)
-        for (unsigned y = 0; y < grid.y; ++y)
-            for (unsigned x = 0; x < grid.x; ++x) {
-                blockIdx = {x, y, z};
-                if (run_block(n)) return 1;
-            }
-    return 0;
-}
-template <class Function> static int run(Dim grid, unsigned n, Function function) {
-    return run(grid, n, [](void *f) { (*(Function *)f)(); }, &function);
-}
-"""
+PRELUDE = Path(__file__).with_suffix(".h").read_text()
 
 KERNEL = re.compile(
     r'extern "C" __global__ void(?: __launch_bounds__\(\w+\))?\s+(\w+)\(([^)]*)\)'
@@ -160,11 +44,12 @@ def compiled(source, options, folder):
     for name, parameters in KERNEL.findall(source):
         names = ", ".join(re.findall(r"(\w+)(?:,|$)", parameters))
         text += (
-            f'extern "C" int launch_{name}(unsigned grid_x, unsigned grid_y, unsigned grid_z, '
-            f"unsigned n_threads, {parameters}) {{\n"
-            f"    return run({{grid_x, grid_y, grid_z}}, n_threads, [=] {{ {name}({names}); }});\n}}\n"
+            f'extern "C" int launch_{name}(unsigned grid_x, unsigned grid_y, '
+            f"unsigned grid_z, unsigned n_threads, {parameters}) {{\n"
+            f"return run({{grid_x, grid_y, grid_z}}, n_threads, "
+            f"[=] {{ {name}({names}); }}); }}\n"
         )
-    command = [COMPILER, "-std=c++17", "-O1", "-w", "-shared", "-fPIC"]
+    command = [COMPILER, *"-std=c++17 -O1 -w -shared -fPIC -U_FORTIFY_SOURCE".split()]
     command += [option for option in options if not option.startswith("--std")]
     key = hashlib.sha256(repr((text, command)).encode()).hexdigest()[:20]
     library = folder / f"{key}.so"
@@ -208,7 +93,6 @@ class Event:
 class Stream:
     """Does its work when something waits for it."""
 
-    null = None
     current = None
 
     def __init__(self, non_blocking=False):
@@ -351,7 +235,7 @@ class ndarray:
         assert type(host) is np.ndarray
         assert (host.shape, host.dtype) == (self.shape, self.dtype)
         assert host.flags.c_contiguous and self.flags.c_contiguous
-        if not any(np.shares_memory(host, pinned) for pinned in PINNED):
+        if not any(np.may_share_memory(host, pinned) for pinned in PINNED):
             host = host.copy()
         (stream or Stream.current).do(lambda: np.copyto(self._values, host))
 
@@ -368,7 +252,7 @@ def _operator(name):
     )
 
 
-for _name in "add radd sub rsub mul rmul truediv rtruediv neg abs gt lt eq ne".split():
+for _name in ("add", "radd", "mul", "rmul", "abs"):
     setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
 
 
@@ -402,15 +286,17 @@ def empty(shape, dtype=float, order="C"):
 
 def asarray(a, dtype=None):
     if isinstance(a, ndarray):
-        return a if dtype in (None, a.dtype) else on_device(on_host(a).astype(dtype))
+        same = dtype is None or dtype == a.dtype
+        return a if same else on_device(on_host(a).astype(dtype))
     # As NumPy and CuPy do it, in the order in which it is.
     values = np.asarray(a, dtype)
     return on_device(values, "C" if values.flags.c_contiguous else "F")
 
 
 def ascontiguousarray(a, dtype=None):
-    plain = a.flags.c_contiguous and dtype in (None, a.dtype)
-    return a if plain else on_device(on_host(a).astype(dtype or a.dtype))
+    dtype = a.dtype if dtype is None else dtype
+    plain = a.flags.c_contiguous and dtype == a.dtype
+    return a if plain else on_device(on_host(a).astype(dtype))
 
 
 def asnumpy(a):
@@ -431,21 +317,22 @@ class CuBLAS:
     """The library, as far as it is called directly."""
 
     def __init__(self):
+        streams, workspaces = {}, {}
+
         def set_stream(handle, stream):
-            handle.stream, handle.workspace = stream, None
-            return 0
+            streams[handle.value] = stream.value
+            workspaces.pop(handle.value, None)
 
         def set_workspace(handle, workspace, n_bytes):
-            assert Memory.holds(workspace, n_bytes)
-            handle.workspace = workspace
-            return 0
+            assert Memory.holds(workspace.value, n_bytes.value)
+            workspaces[handle.value] = workspace.value
 
         def gemm(handle, transa, transb, m, n, k, alpha, a, a_kind, lda, b, b_kind, ldb,
                  beta, c, c_kind, ldc, compute, algorithm):  # fmt: skip
             assert a_kind == b_kind == c_kind
             assert compute in [(68, 77), (70,)][c_kind]
-            assert handle.stream == Stream.current.ptr
-            assert handle.workspace is not None
+            assert streams[handle.value] == Stream.current.ptr
+            assert handle.value in workspaces
             a = _matrix(a, *((k, m) if transa else (m, k)), lda, a_kind)
             b = _matrix(b, *((n, k) if transb else (k, n)), ldb, b_kind)
             c = _matrix(c, m, n, ldc, c_kind)
@@ -457,8 +344,8 @@ class CuBLAS:
                 c[...] = alpha * product + (beta * c if beta else 0)
 
             Stream.current.do(multiply)
-            return 0
 
+        self.create = iter(range(1, 2**20)).__next__
         self.cublasSetStream_v2 = set_stream
         self.cublasSetWorkspace_v2 = set_workspace
         self.cublasGemmEx = gemm
@@ -488,16 +375,14 @@ class RawModule:
             ]
 
     def get_function(self, name):
-        function, signature = (
-            getattr(self.library, f"launch_{name}"),
-            self.signatures[name],
-        )
+        function = getattr(self.library, f"launch_{name}")
+        signature = self.signatures[name]
 
         def launch(grid, block, arguments):
             grid = (*grid, 1, 1)[:3]
             (n_threads,) = block
             assert n_threads % 32 == 0 and 0 < n_threads <= 1024
-            assert all(0 < n < most for n, most in zip(grid, (2**31, 2**16, 2**16)))
+            assert min(grid) > 0 and grid[0] < 2**31 and max(grid[1:]) < 2**16
             values, arrays = [], []
             for (dtype, is_pointer), argument in zip(signature, arguments, strict=True):
                 if isinstance(argument, ndarray):
@@ -523,8 +408,9 @@ class RawModule:
         return launch
 
 
-def make_cupy(folder):
-    """Return a module that can stand for ``cupy``, and keeps what it compiles."""
+def make_cupy(folder=CACHE):
+    """Return what can stand for ``cupy``; what it compiles is kept in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     Stream.current = Stream()
     pool = types.SimpleNamespace(free_bytes=lambda: 0, n_trims=0)
 
@@ -532,13 +418,14 @@ def make_cupy(folder):
         pool.n_trims += 1
 
     pool.free_all_blocks = free_all_blocks
+    library = CuBLAS()
     cuda = types.SimpleNamespace(
         Stream=Stream,
         Device=Device,
         get_current_stream=lambda: Stream.current,
         alloc_pinned_memory=alloc_pinned_memory,
         cublas=types.SimpleNamespace(
-            create=types.SimpleNamespace, CUBLASError=CUBLASError, library=CuBLAS()
+            create=library.create, CUBLASError=CUBLASError, library=library
         ),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError),
@@ -548,12 +435,10 @@ def make_cupy(folder):
         ndarray=ndarray,
         empty=empty,
         zeros=lambda shape, dtype=float: on_device(np.zeros(shape, dtype)),
-        zeros_like=lambda a: on_device(np.zeros(a.shape, a.dtype)),
         array=lambda a: on_device(on_host(a) if isinstance(a, ndarray) else a),
         asarray=asarray,
         ascontiguousarray=ascontiguousarray,
         asnumpy=asnumpy,
-        abs=abs,
         RawModule=lambda code, options: RawModule(code, options, folder),
         get_default_memory_pool=lambda: pool,
         cuda=cuda,

@@ -168,7 +168,7 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
     network = Network(
         weights, n_features, setting["intercept"], settings.update(0), loss
     )
-    threads = Threads(None, setting["n_threads"])
+    threads = Threads(setting["n_threads"])
     arguments = [threads] if kind is cpu.CpuTrainer else []
     trainer = kind(
         network, Samples(X, codes, sample_weight), settings, None, *arguments
@@ -352,13 +352,13 @@ def test_blas_limit_is_restored_whatever_the_order(first_to_leave, monkeypatch):
 
 def test_small_work_has_no_team():
     with thread_team(1e6) as threads:
-        assert threads.executor is None
+        assert not threads.running
 
 
 def test_team_follows_the_limit_on_blas():
     with threadpool_limits(1, user_api="blas"), thread_team(1e9) as threads:
         assert threads.count == 1
-        assert threads.executor is None
+        assert not threads.running
 
 
 def test_threads_finish_all_items_before_an_error_leaves(monkeypatch):

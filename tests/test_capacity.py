@@ -157,7 +157,7 @@ def test_max_memories_is_exact(N, n, rectified):
 
 
 @pytest.mark.parametrize("energy", POLYNOMIALS)
-@pytest.mark.parametrize("N, n", [(10**7, 3), (10**9, 4), (10**12, 2), (2**53, 1)])
+@pytest.mark.parametrize("N, n", [(10**7, 3), (10**9, 4), (10**12, 2), (2**53, 6)])
 def test_theory_of_large_networks(N, n, energy):
     limit = max_memories(N, n, energy=energy, asymptotic=True)
     assert_allclose(max_memories(N, n, energy=energy), limit, rtol=2e-6)
@@ -277,7 +277,7 @@ def test_too_few_trials_are_told():
     "energy, power, message",
     [
         ("exponential", 3, "below 60 memories in 30 .* use fewer neurons"),
-        ("polynomial", 4, "stores about 1.*e.03 memories in 30 .* use fewer neurons"),
+        ("polynomial", 4, "stores about 432 memories in 30 .* use fewer neurons"),
     ],
 )
 def test_capacity_beyond_simulation(energy, power, message, monkeypatch):
@@ -289,7 +289,8 @@ def test_capacity_beyond_simulation(energy, power, message, monkeypatch):
 def test_trials_that_can_never_decide():
     with pytest.raises(ValueError, match="max_trials=7 .* at least 8 can"):
         half_recall_capacity(10, max_trials=7)
-    assert half_recall_capacity(10, max_trials=8, random_state=0).n_memories > 1
+    with pytest.warns(ConvergenceWarning):
+        half_recall_capacity(10, max_trials=8, random_state=0)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -1,20 +1,24 @@
-"""The CUDA kernels: on a GPU, and as far as a machine without one can tell.
+"""The CUDA backend: on a GPU, and as far as a machine without one can tell.
 
-Without a GPU their source is compiled by the host's compiler, and whole trainings are
-run as on a device; NVRTC compiles it where CuPy is installed.
+Without a GPU its source is compiled by the host's compiler, and whole trainings are run
+as on a device; NVRTC compiles it where CuPy is installed.
 """
 
+import re
+import threading
 import warnings
-from contextlib import contextmanager
-from types import SimpleNamespace
+from dataclasses import replace
 
 import cuda_on_cpu
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 
-import skdam.training
-from skdam import gpu
+from skdam import _gpu
+from skdam._backends import array_api, cuda
+from skdam._resolve import LearningRate, Settings, TemperatureRamp
+from skdam._samples import Samples
 from skdam.energies import (
     Exponential,
     LogCosh,
@@ -22,16 +26,13 @@ from skdam.energies import (
     RectifiedPolynomial,
     Softplus,
 )
-from skdam.formulations import get_formulation
-from skdam.kernels import cuda
-from skdam.kernels.cues import sample_keys
-from skdam.kernels.reference import ReferenceKernel
-from skdam.objectives import LogLoss, PowerError
-from skdam.revival import Revival
-from skdam.training import Descent, LearningRate, State, TemperatureRamp, train
+from skdam.learning_rule import Scaled
+from skdam.losses import LogLoss, PowerError
+from skdam.network import Network
+from skdam.updates import get_update
 
 ENERGIES = [
-    *(RectifiedPolynomial(n) for n in (1.5, 2, 3, 5, 20, 100)),
+    *(RectifiedPolynomial(n) for n in (1, 1.5, 2, 3, 5, 20, 100)),
     *(Polynomial(n) for n in (1, 4, 31)),
     LogCosh(),
     Softplus(),
@@ -40,129 +41,118 @@ ENERGIES = [
 
 
 @pytest.fixture(params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
-def device(request, monkeypatch, tmp_path_factory):
-    """Return how to work on a device: the host in the place of one, or a GPU."""
+def device(request, monkeypatch):
+    """Return CuPy, or what lets the host take the place of a GPU."""
     if request.param == "gpu":
-        cupy = gpu.cupy
-        with cupy.cuda.Stream(non_blocking=True):
-            yield SimpleNamespace(
-                put=cupy.asarray, get=cupy.asnumpy, array=cupy.ndarray, cupy=cupy
-            )
+        yield _gpu.cupy
         return
     if cuda_on_cpu.COMPILER is None:
         pytest.skip("no C++ compiler for the host")
-    cupy = cuda_on_cpu.make_cupy(tmp_path_factory.getbasetemp())
-    monkeypatch.setattr(cuda, "cupy", cupy)
+    cupy = cuda_on_cpu.make_cupy()
+    monkeypatch.setattr(_gpu, "cupy", cupy)
+    monkeypatch.setattr(_gpu, "_cublas", lambda: cupy.cuda.cublas.library)
+    monkeypatch.setattr(_gpu, "_of_thread", threading.local())
+    _gpu._free_leases.clear()
     cuda._module.cache_clear()
     # Small, so that small problems have several of each.
     monkeypatch.setattr(cuda, "THREADS", 64)
-    monkeypatch.setattr(cuda, "MOST_THREADS", 96)
-    monkeypatch.setattr(cuda, "CLASS_TILE", 3)
-    monkeypatch.setattr(cuda, "MEMORIES_PER_CHUNK", 4)
-    monkeypatch.setattr(cuda, "_recordable_gemm", lambda *_: cupy.cuda.cublas.gemmEx)
-    yield SimpleNamespace(
-        put=lambda array: np.array(array, order="K").view(cuda_on_cpu.ndarray),
-        get=lambda array: np.array(array, subok=False),
-        array=cuda_on_cpu.ndarray,
-        cupy=cupy,
-    )
+    monkeypatch.setattr(cuda, "LANES", 4)
+    monkeypatch.setattr(cuda, "FORWARD_THREADS", 64)
+    monkeypatch.setattr(cuda, "LOSS_THREADS", 96)
+    monkeypatch.setattr(cuda, "CLASS_TILE", {"float32": 3, "float64": 3})
+    yield cupy
+    _gpu._free_leases.clear()
     cuda._module.cache_clear()
 
 
-def problem(dtype=np.float64, n_memories=7, n_features=9, n_classes=4, n_samples=71):
+def train(
+    energy=RectifiedPolynomial(3),  # noqa: B008
+    loss=PowerError(3),  # noqa: B008
+    device=None,
+    *,
+    formulation="feedforward",
+    dtype=np.float64,
+    n_memories=7,
+    n_epochs=4,
+    temperatures=(4.0, 2.0),
+    momentum=0.8,
+    weighted=True,
+    shuffle=True,
+    streamed=False,
+    is_sparse=False,
+    order="C",
+    intercept=0.0,
+    noisy=False,
+    holes=False,
+    tolerance=0.0,
+    interrupted=False,
+):
+    """Return memories, velocities, idle memories and curves; no device: the oracle."""
     rng = np.random.default_rng(0)
-    return (
-        rng.uniform(-1, 1, (n_memories, n_features)).astype(dtype),
-        rng.uniform(-1, 1, (n_memories, n_classes)).astype(dtype),
-        rng.uniform(-1, 1, (n_samples, n_features)).astype(dtype),
-        rng.integers(n_classes, size=n_samples, dtype=np.int32),
-        rng.uniform(0.5, 2, n_samples),
-    )
-
-
-def four_epochs(formulation, energy, objective, monkeypatch, device=None, **changes):
-    """Return memories, velocities and reports of a training; no device: the oracle."""
-    setting = {
-        "weighted": True,
-        "shuffle": True,
-        "streamed": False,
-        "order": "C",
-        "bias": 0.0,
-        "disturbed": False,
-        "holes": False,
-        "tolerance": 0.0,
-    } | changes
-    memories, connections, X, codes, weights = problem()
-    if setting["bias"]:
-        memories = np.column_stack([memories, np.linspace(-1, 1, len(memories))])
-    if setting["holes"]:
+    shape = 9 + bool(intercept) + 4, n_memories
+    weights = rng.uniform(-1, 1, shape).astype(dtype)
+    X = rng.uniform(-1, 1, (71, 9)).astype(dtype)
+    if holes:
         X[::3, ::2] = np.nan
-    keys = sample_keys(X)
-    if not setting["weighted"]:
-        weights = None
-
-    def kernel_for(
-        memories, connections, formulation, batch_size, reach, precision, bias
-    ):
-        if device is None:
-            yield ReferenceKernel(formulation, bias=bias)
-        else:
-            yield cuda.CudaKernel(
-                formulation, 4, memories.dtype, reach, precision, bias
-            )
-
-    monkeypatch.setattr(skdam.training, "kernel_for", contextmanager(kernel_for))
-    state = State.at_rest(memories, connections)
-    if device is not None:
-        state = State(*(device.put(part) for part in vars(state).values()))
-        codes = device.put(codes)
-        weights = None if weights is None else device.put(weights)
-        if not setting["streamed"]:
-            X = device.put(np.asarray(X, order=setting["order"]))
-    descent = Descent(
-        objective,
-        LearningRate(0.1, "exponential", 0.8, n_epochs=4),
-        TemperatureRamp(4.0, 2.0, n_epochs=3),
-        momentum=0.8,
+    samples = Samples(np.asarray(X, order=order), rng.integers(4, size=71))
+    if weighted:
+        samples.weights = rng.uniform(0.5, 2, 71)
+    hashes = samples.hashes
+    settings = Settings(
+        energy=energy,
+        loss=loss,
+        exact=formulation == "energy",
+        n_memories=n_memories,
+        intercept=intercept,
+        temperature=TemperatureRamp(*temperatures, n_epochs=3),
+        learning_rate=LearningRate(0.1, "exponential", 0.8, n_epochs=4),
+        momentum=momentum,
         batch_size=36,
-        gradient_tolerance=setting["tolerance"],
-        masked=0.3 * setting["disturbed"],
-        noise=0.1 * setting["disturbed"],
+        gradient_tolerance=tolerance,
+        noise=0.1 * noisy,
+        dropout=0.3 * noisy,
+        n_reinit_epochs=0,
+        largest_overlap=25.0,
+        dtype=np.dtype(dtype).name,
+        seed=3,
     )
-    epochs = train(
-        state,
-        X,
-        codes,
-        weights,
-        lambda temperature: get_formulation(formulation, energy, temperature),
-        descent,
-        epochs=range(4),
-        reach=25.0,
-        bias=setting["bias"],
-        samples=keys if setting["disturbed"] else None,
-        rng=np.random.RandomState(0) if setting["shuffle"] else None,
-    )
-    reports = np.array([(epoch.loss, epoch.accuracy) for _, epoch in epochs])
-    get = np.asarray if device is None else device.get
-    return *(get(part) for part in vars(state).values()), reports
+    if device is not None:
+        weights = device.asarray(weights)
+        samples.codes = device.asarray(samples.codes)
+        if weighted:
+            samples.weights = device.asarray(samples.weights)
+        if is_sparse:
+            samples.X = sparse.csr_array(samples.X)
+        elif not streamed:
+            samples.X = device.asarray(samples.X)
+        samples.hashes = hashes
+    network = Network(weights, 9, intercept, settings.update(0), loss)
+    shuffler = np.random.RandomState(0)
+    orders = [shuffler.permutation(71) if shuffle else None for _ in range(n_epochs)]
+    velocity, curves = None, []
+    for epochs in ([0, 1], range(2, n_epochs)) if interrupted else [range(n_epochs)]:
+        backend = array_api if device is None else cuda
+        with backend.trainer(network, samples, settings, velocity) as trainer:
+            curves += [trainer.epoch(epoch, orders[epoch]) for epoch in epochs]
+            network, velocity = trainer.network, trainer.velocity()
+            idle = trainer.without_gradient()
+    get = np.asarray if device is None else device.asnumpy
+    values, log_scale = get(velocity.values).astype(float), get(velocity.log_scale)
+    velocity = Scaled.normalised(values, log_scale + velocity.common)
+    return get(network.weights), *velocity[:2], idle, np.array(curves)
 
 
-def assert_same(result, expected):
+def assert_same(result, expected, rtol=1e-9):
     for one, other in zip(result, expected, strict=True):
-        assert_allclose(one, other, rtol=1e-9, atol=1e-10)
+        assert_allclose(one, other, rtol=rtol, atol=rtol / 10)
 
 
 @pytest.mark.parametrize("energy", ENERGIES, ids=repr)
 @pytest.mark.parametrize("formulation", ["feedforward", "energy"])
-def test_training_does_what_the_reference_does(
-    formulation, energy, device, monkeypatch
-):
-    setting = formulation, energy, PowerError(3), monkeypatch
-    with warnings.catch_warnings():
-        # A graph that cannot be recorded is one.
-        warnings.simplefilter("error")
-        result = four_epochs(*setting, device)
-    assert_same(result, four_epochs(*setting))
+@pytest.mark.filterwarnings("error:Training goes on without a CUDA graph")
+def test_training_does_what_the_equations_say(formulation, energy, device):
+    result = train(energy, device=device, formulation=formulation)
+    assert_same(result, train(energy, formulation=formulation))
 
 
 @pytest.mark.parametrize(
@@ -171,117 +161,305 @@ def test_training_does_what_the_reference_does(
         {"weighted": False},
         {"shuffle": False},
         {"streamed": True},
-        {"streamed": True, "shuffle": False},
+        {"streamed": True, "shuffle": False, "order": "F"},
+        {"is_sparse": True},
         {"order": "F"},
-        {"order": "F", "shuffle": False},
-        {"bias": 1.5},
-        {"bias": 1.5, "streamed": True},
-        {"disturbed": True},
-        {"disturbed": True, "bias": 1.5, "order": "F"},
-        {"disturbed": True, "shuffle": False},
-        {"disturbed": True, "streamed": True},
-        {"disturbed": True, "holes": True, "bias": 1.5},
+        {"intercept": 1.5},
+        {"intercept": 1.5, "streamed": True},
+        {"intercept": 1.5, "formulation": "energy"},
+        {"noisy": True},
+        {"noisy": True, "intercept": 1.5, "order": "F"},
+        {"noisy": True, "shuffle": False},
+        {"noisy": True, "streamed": True},
+        {"noisy": True, "holes": True, "intercept": 1.5},
         {"holes": True, "streamed": True},
+        {"momentum": 0.0},
+        {"n_memories": 1},
+        {"interrupted": True},
+        {"interrupted": True, "energy": RectifiedPolynomial(20)},
+        {"formulation": "energy", "energy": RectifiedPolynomial(20)},
     ],
     ids=str,
 )
-def test_ways_of_the_data(changes, device, monkeypatch):
-    setting = "feedforward", RectifiedPolynomial(3), LogLoss(), monkeypatch
-    assert_same(
-        four_epochs(*setting, device, **changes), four_epochs(*setting, **changes)
-    )
+def test_ways_of_training(changes, device):
+    expected = train(loss=LogLoss(), **changes)
+    assert_same(train(loss=LogLoss(), device=device, **changes), expected)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("tolerance", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("power", [3, 20])
-def test_samples_that_are_not_followed(power, tolerance, weighted, device, monkeypatch):
-    setting = "feedforward", RectifiedPolynomial(power), PowerError(3), monkeypatch
-    changes = {"tolerance": tolerance, "weighted": weighted}
-    expected = four_epochs(*setting, **changes)
-    assert_same(four_epochs(*setting, device, **changes), expected)
-    of_all = four_epochs(*setting, weighted=weighted)
-    is_same = np.allclose(expected[0], of_all[0])
-    assert is_same == (tolerance == 0.1)
+def test_samples_that_are_not_followed(power, tolerance, weighted, device):
+    energy, of_all = RectifiedPolynomial(power), {"weighted": weighted}
+    changes = of_all | {"tolerance": tolerance}
+    expected = train(energy, **changes)
+    assert_same(train(energy, device=device, **changes), expected)
+    is_same = np.allclose(expected[0], train(energy, **of_all)[0])
+    assert is_same == (tolerance == 0.1 and power == 3)
+
+
+@pytest.mark.parametrize("loss", [PowerError(3), LogLoss()], ids=repr)
+@pytest.mark.parametrize("formulation", ["feedforward", "energy"])
+@pytest.mark.parametrize("energy", ENERGIES[2:5] + ENERGIES[-2:], ids=repr)
+def test_single_precision(energy, formulation, loss, device):
+    changes = {"formulation": formulation, "temperatures": (6.0, 5.0)}
+    expected = train(energy, loss, **changes)
+    result = train(energy, loss, device, dtype=np.float32, **changes)
+    for one, other in zip(result, expected, strict=True):
+        assert_allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("formulation", ["feedforward", "energy"])
-@pytest.mark.parametrize("power", [3, 20])
-def test_scores_in_single_precision(formulation, power, device):
-    memories, connections, X, *_ = problem(np.float32, 200, 50, 10, 64)
-    network = get_formulation(formulation, RectifiedPolynomial(power), 4.0)
-    oracle = ReferenceKernel(network)
-    batch = oracle.batch(X.astype(np.float64), slice(None), np.float64)
-    _, expected = oracle.forward(
-        batch, memories.astype(np.float64), connections.astype(np.float64)
+def test_scales_of_the_velocity_are_renewed(formulation, device, monkeypatch):
+    options = cuda.compile_options
+
+    def of_small_numbers(*args):
+        return tuple(re.sub("(LOG_MAX=).*", r"\g<1>8", o) for o in options(*args))
+
+    monkeypatch.setattr(cuda, "compile_options", of_small_numbers)
+    changes = {"n_epochs": 12, "momentum": 0.5, "formulation": formulation}
+    assert_same(train(device=device, **changes), train(**changes), 1e-7)
+
+
+@pytest.mark.parametrize("kind", ["device", "Fortran", "float32", "host", "sparse"])
+@pytest.mark.parametrize("n_classes", [2, 40])
+@pytest.mark.parametrize("formulation", ["feedforward", "energy"])
+@pytest.mark.parametrize("dtype, rtol", [(np.float64, 1e-10), (np.float32, 1e-4)])
+def test_scores(dtype, rtol, formulation, n_classes, kind, device):
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(-1, 1, (30 + n_classes, 70)).astype(dtype)
+    X = rng.integers(-1, 2, (20, 30)).astype(dtype)
+    for energy in RectifiedPolynomial(3), RectifiedPolynomial(20), LogCosh():
+        update = get_update(formulation, energy, 4.0)
+        network = Network(weights, 30, 0.0, update, PowerError())
+        with array_api.forward(network, 20) as forward:
+            expected = forward(X, slice(0, 20))
+        data = {"host": X, "sparse": sparse.csr_array(X)}.get(kind)
+        if data is None:
+            data = np.asarray(X, np.float32 if kind == "float32" else dtype)
+            data = device.asarray(np.asarray(data, order="CF"[kind == "Fortran"]))
+        here = replace(network, weights=device.asarray(weights))
+        with cuda.forward(here, 15) as forward:
+            parts = [forward(data, rows) for rows in (slice(0, 15), slice(15, 20))]
+        error = np.abs(np.concatenate([*map(device.asnumpy, parts)]) - expected)
+        assert (error <= rtol * np.abs(expected).max(axis=1, keepdims=True)).all()
+
+
+def small_trainer(weights, X, codes, device):
+    settings = Settings(
+        energy=RectifiedPolynomial(3),
+        loss=PowerError(2),
+        exact=False,
+        n_memories=weights.shape[1],
+        intercept=0.0,
+        temperature=TemperatureRamp(1.0, 1.0, 0),
+        learning_rate=LearningRate(0.1, "constant", 1.0, 10),
+        momentum=0.9,
+        batch_size=10,
+        gradient_tolerance=0.0,
+        noise=0.0,
+        dropout=0.0,
+        n_reinit_epochs=0,
+        largest_overlap=10.0,
+        dtype="float64",
+        seed=0,
     )
-    kernel = cuda.CudaKernel(network, 10, np.float32)
-    batch = kernel.batch(device.put(X), slice(None), np.float32)
-    _, scores = kernel.forward(batch, device.put(memories), device.put(connections))
-    error = np.abs(device.get(scores) - expected)
-    assert (error <= 1e-4 * np.abs(expected).max(axis=1, keepdims=True)).all()
-
-
-def test_training_goes_on_where_no_graph_can_be_recorded(device, monkeypatch):
-    setting = "feedforward", RectifiedPolynomial(3), PowerError(3), monkeypatch
-
-    def fail(*_):
-        raise RuntimeError("no graph today")
-
-    monkeypatch.setattr(cuda, "_recordable_gemm", fail)
-    with pytest.warns(RuntimeWarning, match="without a CUDA graph.*no graph today"):
-        result = four_epochs(*setting, device)
-    assert_same(result, four_epochs(*setting))
+    network = Network(
+        device.asarray(weights), X.shape[1], 0.0, settings.update(0), None
+    )
+    network = replace(network, loss=settings.loss)
+    samples = Samples(device.asarray(X), device.asarray(codes))
+    return cuda.trainer(network, samples, settings, None)
 
 
 def test_samples_that_nothing_responds_to(device):
-    network = get_formulation("feedforward", RectifiedPolynomial(3), 1.0)
-    kernel = cuda.CudaKernel(network, 2, np.float64)
-    step = skdam.training.Step(PowerError(2), 0.1, 0.9)
+    weights = np.array([[1.0], [0.5], [-0.5]])
     X = np.array([[1.0], [-1.0], [2.0]])
-    kernel.begin_epoch(network, step, device.put(X), None)
-    memories, connections = device.put([[1.0]]), device.put([[0.5, -0.5]])
-    tally = kernel.tally(memories)
-    batch = kernel.batch(device.put(X), slice(None), np.float64)
-    _, scores = kernel.forward(batch, memories, connections)
-    codes = device.put(np.array([0, 1, 1], np.int32))
-    signal = kernel.error_signal(scores, codes, None, slice(None), tally)
-    log_weight = device.get(signal.log_weight)
-    assert_array_equal(np.isneginf(log_weight), [False, True, False])
-    assert log_weight.max() == 0
-    # The first of equal scores counts as predicted, as with argmax.
-    assert float(tally.hits) == 1
-    assert float(tally.weight) == 3
+    with small_trainer(weights, X, [0, 1, 1], device) as trainer:
+        # The first of equal scores counts as predicted, as with argmax.
+        assert trainer.epoch(0, None).accuracy == 1 / 3
+        shares = device.asnumpy(trainer._arguments["sample_weights"])
+    assert_array_equal(shares == 0, [False, True, False])
+    assert shares.max() == 1
 
 
-def test_silent_memories_are_drawn_anew(device):
-    network = get_formulation("feedforward", RectifiedPolynomial(3), 1.0)
-    kernel = cuda.CudaKernel(network, 2, np.float64)
-    start = np.array([[-1.0, -1.0], [-1.0, 0.9], [-0.1, -0.1]]), np.full((3, 2), -0.5)
-    state = State.at_rest(*start)
-    state = State(*(device.put(part) for part in vars(state).values()))
-    held = state.memories
-    X = device.put(np.array([[1.0, 0.5], [0.5, 1.0]]))
-    assert Revival(1, 0.3, seed=0).apply(kernel, state, X, 1, epoch=0) == 2
-    # In place, because a recorded graph holds the address.
-    assert state.memories is held
-    changed = (device.get(state.memories) != start[0]).all(axis=1)
-    assert_array_equal(changed, [True, False, True])
+def test_dead_memories(device):
+    weights = np.array([[-1.0, -1.0, -0.1], [-1.0, 0.9, -0.1], [-0.5] * 3, [0.5] * 3])
+    X = np.array([[1.0, 0.5], [0.5, 1.0]])
+    with small_trainer(weights, X, [0, 1], device) as trainer:
+        trainer.epoch(0, None)
+        held = trainer.network.weights
+        assert_array_equal(trainer.without_gradient(), [True, False, True])
+        columns = np.full((4, 2), 0.25)
+        trainer.reinitialise(np.array([0, 2]), columns)
+        # In place, because a recorded graph holds the address.
+        assert trainer.network.weights is held
+        assert_array_equal(device.asnumpy(held)[:, [0, 2]], columns)
+        moves = np.isfinite(
+            Scaled.normalised(*map(device.asnumpy, trainer.velocity()[:2])).log_scale
+        )
+        assert_array_equal(moves, [False, True, False])
+        trainer.epoch(1, None)
+        assert (device.asnumpy(held)[:, [0, 2]] != columns).all()
 
 
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_an_invalid_capture_leaves_no_trace(device, monkeypatch):
+    expected, matmul = train(), _gpu.Lease.matmul
+
+    def disturb(lease, *args, **kwargs):
+        try:
+            lease.stream.synchronize()
+        finally:
+            matmul(lease, *args, **kwargs)
+
+    monkeypatch.setattr(_gpu.Lease, "matmul", disturb)
+    with pytest.warns(RuntimeWarning, match="goes on without a CUDA graph"):
+        assert_same(train(device=device), expected)
+    monkeypatch.setattr(_gpu.Lease, "matmul", matmul)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert_same(train(device=device), expected)
+
+
+def on_the_host(test):
+    return pytest.mark.parametrize("device", ["host"], indirect=True)(test)
+
+
+def n_barriers():
+    return cuda.source(RectifiedPolynomial(3)).count("__syncthreads();")
+
+
+@on_the_host
+@pytest.mark.parametrize("number", range(n_barriers()))
+def test_a_missing_barrier_is_noticed(number, device, monkeypatch):
+    parts = cuda.source(RectifiedPolynomial(20)).split("__syncthreads();")
+    parts[number : number + 2] = [";".join(parts[number : number + 2])]
+    monkeypatch.setattr(cuda, "source", lambda _: "__syncthreads();".join(parts))
+    setting = RectifiedPolynomial(20), LogLoss()
+    changes = {"n_memories": 40, "formulation": "energy"}
+    expected = train(*setting, **changes)
+    with pytest.raises(AssertionError):
+        assert_same(train(*setting, device, **changes), expected, 1e-3)
+
+
+@on_the_host
+def test_faults_are_noticed(device, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "ascontiguousarray", lambda a, *_: a)
+        with pytest.raises((TypeError, AssertionError)):
+            train(device=device, order="F")
+    launch = cuda._Scoring._launch
+    for left_out in "gather", "forward", "loss_gradient":
+
+        def launch_others(self, kernel, *args, left_out=left_out):
+            if kernel != left_out:
+                launch(self, kernel, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cuda._Scoring, "_launch", launch_others)
+            # Memory that nobody wrote is NaN.
+            assert np.isnan(train(LogCosh(), device=device)[-1]).any()
+    a = device.empty((4, 4), np.float32)
+    module = device.RawModule(
+        'extern "C" __global__ void shift(float *a, int by) { a[threadIdx.x + by] = 1; '
+        "}",
+        ("-DCLASSES=1",),
+    )
+    shift = module.get_function("shift")
+    for bad in (a.T, np.int32(0)), (a, 0), (device.asarray(np.eye(4)), np.int32(0)):
+        with pytest.raises(AssertionError):
+            shift((1,), (32,), bad)
+    shift((1,), (32,), (a, np.int32(0)))
+    with pytest.raises(AssertionError, match="out of bounds"):
+        device.asnumpy(a)
+    with pytest.raises(TypeError):
+        a + np.ones((4, 4))
+
+
+def test_leases(device):
+    with _gpu.session(device.cuda.Device(0), ""):
+        with _gpu.lease() as one, _gpu.lease() as same:
+            assert one is same
+        others = []
+
+        def take():
+            with device.cuda.Device(0), _gpu.lease() as other:
+                others.append(other)
+
+        for _ in range(2):
+            thread = threading.Thread(target=take)
+            thread.start()
+            thread.join()
+        assert others[0] is others[1] is not one
+    with _gpu.session(device.cuda.Device(0), ""), _gpu.lease() as again:
+        assert again in (one, *others)
+
+
+@on_the_host
+def test_memory_is_given_back_after_the_last_lease(device):
+    pool = device.get_default_memory_pool()
+    with _gpu.session(device.cuda.Device(0), ""):
+        train(device=device)
+        assert pool.n_trims == 0
+    assert pool.n_trims == 1
+
+
+@on_the_host
+def test_want_of_memory(device):
+    errors = [
+        device.cuda.memory.OutOfMemoryError(),
+        device.cuda.runtime.CUDARuntimeError(2),
+        device.cuda.driver.CUDADriverError(2),
+        device.cuda.cublas.CUBLASError(1),
+        device.cuda.cublas.CUBLASError(3),
+    ]
+    for error in errors:
+        with pytest.raises(MemoryError, match="8.0 of 16.0 GiB are free. Buy more."):
+            with _gpu.session(device.cuda.Device(0), "Buy more."):
+                raise error
+    with pytest.raises(RuntimeError, match="700"):
+        with _gpu.session(device.cuda.Device(0), ""):
+            raise device.cuda.runtime.CUDARuntimeError(700)
+
+
+def test_threads_share_the_data(device, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(500, 20))
+    X[0, 0] = np.nan
+    monkeypatch.setattr(_gpu, "CHUNK_BYTES", 10_000)
+    with (
+        _gpu.session(device.cuda.Device(0), ""),
+        _gpu.hold(X, 0) as one,
+        _gpu.hold(X.copy(order="F"), 0) as same,
+        _gpu.hold(X + 1, 0) as other,
+        _gpu.hold(X, 2**60) as shared,
+        _gpu.hold(X[1:], 2**60) as streamed,
+    ):
+        assert same is one is shared
+        assert other is not one
+        assert_array_equal(device.asnumpy(one), X)
+        assert streamed.base is X
+    assert not _gpu._residents
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("formulation", ["feedforward", "energy"])
-def test_nvrtc_compiles_the_source(formulation, dtype, architecture):
+def test_nvrtc_compiles_the_source(formulation, dtype):
     nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc")
-    for energy in [RectifiedPolynomial(2.5), Polynomial(3), *ENERGIES[-4:]]:
-        network = get_formulation(formulation, energy, 10.0)
-        options = cuda.compile_options(network, 10, np.dtype(dtype), False, 50.0)
-        program = nvrtc.createProgram(cuda.source(), "memory.cu", (), ())
+    # As CuPy compiles it.
+    extra = (
+        "--gpu-architecture=sm_90",
+        "-ftz=true",
+        "--device-as-default-execution-space",
+    )
+    energies = [RectifiedPolynomial(2.5), Polynomial(3), *ENERGIES[-5:]]
+    for number, energy in enumerate(energies):
+        loss, n_classes = [(PowerError(), 10), (LogLoss(), 2 + 50 * number)][number % 2]
+        update = get_update(formulation, energy, 10.0)
+        network = Network(np.zeros((n_classes, 1), dtype), 0, 0.0, update, loss)
+        options = cuda.compile_options(network, 50.0)
+        program = nvrtc.createProgram(cuda.source(energy), "training.cu", (), ())
         try:
-            nvrtc.compileProgram(
-                program, (*options, f"--gpu-architecture={architecture}")
-            )
+            nvrtc.compileProgram(program, (*options, *extra))
         except nvrtc.NVRTCError:
             pytest.fail(nvrtc.getProgramLog(program))
         assert nvrtc.getCUBIN(program)

@@ -2,7 +2,6 @@
 
 import threading
 
-import array_api_strict
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,24 +9,26 @@ from scipy import sparse
 from sklearn import config_context
 from sklearn.model_selection import GridSearchCV
 
-from skdam import DenseAssociativeMemoryClassifier, devices, gpu
-from skdam.devices import Place, choose
+from skdam import DenseAssociativeMemoryClassifier, _devices, _gpu
+from skdam._devices import Device, compute_device
+
+array_api_strict = pytest.importorskip("array_api_strict")
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-ELSEWHERE = Place(array_api_strict, array_api_strict.Device("device1"))
+ELSEWHERE = Device(array_api_strict, array_api_strict.Device("device1"))
 
 
 @pytest.fixture
 def elsewhere(monkeypatch):
     """Let "cuda" be another device of another namespace."""
-    monkeypatch.setattr(gpu, "count_devices", lambda: 1)
-    monkeypatch.setattr(devices, "_cuda_place", lambda name: ELSEWHERE)
+    monkeypatch.setattr(_gpu, "count_devices", lambda: 1)
+    monkeypatch.setattr(_devices, "_cuda_device", lambda name: ELSEWHERE)
 
 
 def small(**parameters):
     parameters = {"random_state": 0, "max_iter": 5, "n_memories": 30} | parameters
-    return DenseAssociativeMemoryClassifier(dtype="float64", **parameters)
+    return DenseAssociativeMemoryClassifier(**parameters)
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
@@ -93,10 +94,10 @@ def test_bad_names(device, digits):
 
 def test_no_such_device(monkeypatch, digits):
     X, _, y, _ = (part[:200] for part in digits)
-    monkeypatch.setattr(gpu, "count_devices", lambda: 0)
+    monkeypatch.setattr(_gpu, "count_devices", lambda: 0)
     with pytest.raises(ValueError, match="device='cuda' needs a CUDA device, but CuPy"):
         small(device="cuda").fit(X, y)
-    monkeypatch.setattr(gpu, "count_devices", lambda: 2)
+    monkeypatch.setattr(_gpu, "count_devices", lambda: 2)
     with pytest.raises(ValueError, match="'cuda:2' is not there; CuPy sees 2"):
         small(device="cuda:2").fit(X, y)
     clf = small(device="cpu").fit(X, y)
@@ -109,9 +110,9 @@ def test_no_such_device(monkeypatch, digits):
 def test_other_namespaces_stay_where_they_are():
     X = array_api_strict.zeros((2, 3), device=ELSEWHERE.device)
     with config_context(array_api_dispatch=True):
-        assert choose("auto", X) == ELSEWHERE
+        assert compute_device("auto", X) == ELSEWHERE
         with pytest.raises(ValueError, match="device='cuda', but X is an array of arr"):
-            choose("cuda", X)
+            compute_device("cuda", X)
 
 
 @pytest.mark.parametrize(
@@ -129,13 +130,13 @@ def test_other_namespaces_stay_where_they_are():
     ],
 )
 def test_name_of_the_device_of_an_array(name, device, is_there, monkeypatch):
-    place = Place(array_api_strict, device)
-    monkeypatch.setattr(Place, "of", lambda X: place)
+    there = Device(array_api_strict, device)
+    monkeypatch.setattr(Device, "of", lambda X: there)
     if is_there:
-        assert choose(name, None) is place
+        assert compute_device(name, None) is there
     else:
         with pytest.raises(ValueError, match="but X is an array of"):
-            choose(name, None)
+            compute_device(name, None)
 
 
 def test_devices_in_turn(monkeypatch):
@@ -145,18 +146,18 @@ def test_devices_in_turn(monkeypatch):
             def Device(number):
                 return number
 
-    monkeypatch.setattr(gpu, "cupy", FakeCupy)
-    monkeypatch.setattr(gpu, "count_devices", lambda: 3)
-    monkeypatch.setattr(gpu, "_of_thread", threading.local())
+    monkeypatch.setattr(_gpu, "cupy", FakeCupy)
+    monkeypatch.setattr(_gpu, "count_devices", lambda: 3)
+    monkeypatch.setattr(_gpu, "_of_thread", threading.local())
     taken = []
     for _ in range(3):
         thread = threading.Thread(
-            target=lambda: taken.append([gpu.device_named("cuda") for _ in range(2)])
+            target=lambda: taken.append([_gpu.device_named("cuda") for _ in range(2)])
         )
         thread.start()
         thread.join()
     assert sorted(taken) == [[0, 0], [1, 1], [2, 2]]
     worker = type("Worker", (), {"name": "LokyProcess-5"})
-    monkeypatch.setattr(gpu, "current_process", worker)
-    assert gpu.device_named("cuda") == 1
-    assert gpu.device_named("cuda:2") == 2
+    monkeypatch.setattr(_gpu, "current_process", worker)
+    assert _gpu.device_named("cuda") == 1
+    assert _gpu.device_named("cuda:2") == 2

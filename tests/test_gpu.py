@@ -15,8 +15,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from skdam import DenseAssociativeMemoryClassifier, gpu
-from skdam.gpu import cupy
+from skdam import DenseAssociativeMemoryClassifier, _gpu
+from skdam._gpu import cupy
 
 pytestmark = [
     pytest.mark.gpu,

@@ -44,30 +44,6 @@ def folds(
         yield X[train], y[train], X[test], y[test]
 
 
-def begin(
-    report: Report, name: str, methods: dict[str, Pipeline], resume: bool, **settings
-) -> dict:
-    """Return a part of the report, with the results that still hold if it resumes.
-
-    They hold where the settings and all parameters of the method are what they were,
-    its defaults included. Changes of the code are not seen.
-    """
-    before = report.results.get(name, {}) if resume else {}
-    part = report.part(name, **settings)
-    part["methods"] = {key: described(method) for key, method in methods.items()}
-    same = {
-        name
-        for name, parameters in part["methods"].items()
-        if before.get("settings") == settings
-        and before["methods"].get(name) == parameters
-    }
-    part["tables"] = {
-        table: {name: runs for name, runs in results.items() if name in same}
-        for table, results in before.get("tables", {}).items()
-    }
-    return part
-
-
 def described(method: Pipeline) -> list[str]:
     """Return the steps with all parameters, which scikit-learn would abbreviate."""
     return [
@@ -79,30 +55,50 @@ def described(method: Pipeline) -> list[str]:
 
 def compare(
     report: Report,
-    part: dict,
+    name: str,
     data: dict[str, Data],
     methods: dict[str, Pipeline],
-    n_repeats: int,
-) -> None:
-    """Add what is not yet there: results of each table, method and repeat."""
+    args,
+    n_repeats: int | None = None,
+    **settings,
+) -> dict:
+    """Compare methods on data, and return the part of the report with the results.
+
+    With ``args.resume`` results are kept where the settings and all parameters of the
+    method are what they were, its defaults included; changes of the code are not seen.
+    """
+    settings = settings or {"folds": args.folds}
+    before = report.results.get(name, {}) if args.resume else {}
+    part = report.part(name, **settings)
+    part["methods"] = {key: described(method) for key, method in methods.items()}
+    same = {
+        key
+        for key, parameters in part["methods"].items()
+        if before.get("settings") == settings
+        and before["methods"].get(key) == parameters
+    }
+    part["tables"] = {
+        table: {key: runs for key, runs in results.items() if key in same}
+        for table, results in before.get("tables", {}).items()
+    }
     for table, splits in data.items():
         results = part["tables"].setdefault(table, {})
-        for repeat in range(n_repeats):
+        for repeat in range(n_repeats or args.repeats):
             missing = {
-                name: seeded(method, repeat)
-                for name, method in methods.items()
-                if str(repeat) not in results.get(name, {})
+                key: seeded(method, repeat)
+                for key, method in methods.items()
+                if str(repeat) not in results.get(key, {})
             }
-            if not missing:
-                continue
-            for name, run in in_turn(missing, splits(repeat)).items():
-                results.setdefault(name, {})[str(repeat)] = run
-            report.save()
+            if missing:
+                for key, run in in_turn(missing, splits(repeat)).items():
+                    results.setdefault(key, {})[str(repeat)] = run
+                report.save()
         accuracies = ", ".join(
-            f"{name} {100 * np.mean([run['accuracy'] for run in runs.values()]):.1f}"
-            for name, runs in results.items()
+            f"{key} {100 * np.mean([run['accuracy'] for run in runs.values()]):.1f}"
+            for key, runs in results.items()
         )
         print(f"{table}: {accuracies}", flush=True)
+    return part
 
 
 def seeded(method: Pipeline, seed: int) -> Pipeline:

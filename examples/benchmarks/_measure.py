@@ -35,17 +35,20 @@ class Options(argparse.ArgumentParser):
         Docstring of the script; its first line describes it.
     parts : sequence of str, optional
         Parts of the benchmark, of which ``--parts`` chooses some.
+    mnist : bool, default=True
+        Whether the benchmark reads MNIST, from the files or from OpenML.
     docs : bool, default=False
         Whether the benchmark writes to the folder ``docs``, too.
     """
 
-    def __init__(self, docstring: str, *, parts=(), docs: bool = False):
+    def __init__(self, docstring: str, *, parts=(), mnist=True, docs=False):
         super().__init__(description=docstring.partition("\n")[0])
         self.known_parts, self.sizes = parts, {}
         add = self.add_argument
         add("--quick", action="store_true", help="small data, to a new folder")
-        add("--mnist", metavar="FOLDER", help="IDX files; default: SKDAM_MNIST, OpenML")
         add("--output", type=Path, metavar="DIR", help="default: results, beside this")
+        if mnist:
+            add("--mnist", metavar="FOLDER", help="IDX files; or SKDAM_MNIST, OpenML")
         if parts:
             add("--parts", default=",".join(parts), help="default: %(default)s")
         if docs:

@@ -120,7 +120,7 @@ def section(schedule: str, results: dict) -> str:
     settings, machine = some["settings"], results["machine"]
     # Reports of skdam 0.1 call it revival.
     share = settings.get("reinit_dead", settings.get("revival"))
-    dead = f", dead ones in the first {100 * share:.0f} % of the epochs again"
+    dead = f"; dead ones are reinitialised in the first {100 * share:.0f} % of epochs"
     static = f"_static/reproduction_{schedule}"
     lines = [
         f"## {TITLES[schedule]}\n",

@@ -2,35 +2,11 @@
 
     python examples/benchmarks/baseline.py --tables FOLDER --mnist FOLDER
 
-writes ``results/baseline.json``, the tables of ``docs/baseline.md`` and a figure of
-mean ranks in ``docs/_static``; ``--quick`` tries everything on small data in seconds.
-FOLDER holds csv files of numbers with a header, the class in their last column,
-``target``; without it only the four data sets of scikit-learn are compared.
-
-What is measured
-----------------
-compare
-    Accuracy, balanced accuracy and log-loss of skdam and six classifiers of
-    scikit-learn, nothing set but the seed, in a repeated stratified cross-validation;
-    seconds of fit and predict, summed over the splits. All features are standardised,
-    except for trees. Mean ranks, Friedman's test, and Nemenyi's critical difference.
-mnist
-    The same on 10 000 training images, drawn anew for each repeat, and all test images;
-    pixels are on one scale, [-1, 1], and are not standardised.
-regularisation
-    Noise on the features, or dropout of some, on all of MNIST: each is trained on
-    50 000 images and scored on the other 10 000 of the training images, and the best,
-    with nothing else changed, trained with three seeds on all 60 000 and tested.
-leave-one-out
-    The accuracy of skdam with each set of parameters in ``CANDIDATES``. For each table,
-    the candidate that is best on average over the others is chosen, and scored on it:
-    a rule for the defaults should hold on tables that had no part in finding it. Where
-    the temperature is a multiple of that of "auto", a first fit of one epoch finds that
-    out, and is part of the seconds.
-missing
-    A share of the values is erased completely at random, from training and test data
-    alike: skdam takes NaN as a neuron of unknown state, and is compared with itself and
-    MLPClassifier after imputation of the mean, and with trees that take NaN.
+writes ``results/baseline.json``, the tables of ``docs/baseline.md``, which says what
+each part measures, and a figure of mean ranks in ``docs/_static``; ``--quick`` tries
+everything on small data in seconds. FOLDER holds csv files of numbers with a header,
+the class in their last column, ``target``; without it only the four data sets of
+scikit-learn are compared.
 
 The methods take turns in one process, split by split. SVC has no log-loss, since by
 default it gives no probabilities. The standard deviation of an accuracy is that of the
@@ -51,7 +27,6 @@ from _baseline_page import draw_ranks, write_page
 from _compared import (
     Data,
     Split,
-    begin,
     compare,
     finished,
     folds,
@@ -128,17 +103,17 @@ def main() -> None:
     data = cross_validated(tables, args)
     mnist = large_images(args)
     if "compare" in args.parts:
-        run(report, "compare", data, methods(args), args)
+        compare(report, "compare", data, methods(args), args)
     if "mnist" in args.parts and mnist is not None:
         large_case(report, mnist, args)
     if "regularisation" in args.parts and mnist is not None:
         regularisation(report, mnist, args)
     if "leave-one-out" in args.parts:
-        run(report, "leave-one-out", data, candidates(args), args)
+        compare(report, "leave-one-out", data, candidates(args), args)
     if "missing" in args.parts:
         for share in ERASED:
             data = cross_validated(tables, args, share)
-            run(report, f"missing {share:.0%}", data, methods_for_nan(args), args)
+            compare(report, f"missing {share:.0%}", data, methods_for_nan(args), args)
     conclude(report, args)
 
 
@@ -154,22 +129,6 @@ def conclude(report: Report, args) -> None:
     report.save()
     print(write_page(args.docs / "baseline.md", results))
     print(f"Results are in {args.output}, the page and its figure in {args.docs}.")
-
-
-def run(
-    report: Report,
-    name: str,
-    data: dict[str, Data],
-    methods: dict,
-    args,
-    n_repeats: int | None = None,
-    **settings,
-) -> dict:
-    """Compare methods on data, as a part of the report; return the part."""
-    settings = settings or {"folds": args.folds}
-    part = begin(report, name, methods, args.resume, **settings)
-    compare(report, part, data, methods, n_repeats or args.repeats)
-    return part
 
 
 # Data
@@ -219,7 +178,7 @@ def large_case(report: Report, mnist: MNIST, args) -> None:
     n_train = 500 if args.quick else 10_000
     data = {"images": partial(images, mnist, n_train)}
     plain = methods(args, standardised=False)
-    run(report, "mnist", data, plain, args, training_images=n_train)
+    compare(report, "mnist", data, plain, args, training_images=n_train)
 
 
 def regularisation(report: Report, mnist: MNIST, args) -> None:
@@ -230,12 +189,12 @@ def regularisation(report: Report, mnist: MNIST, args) -> None:
     test = X, y, mnist.X_test, mnist.y_test
     data = {"images": lambda repeat: iter([parts])}
     size = len(parts[0])
-    part = run(report, "held out", data, methods, args, 1, training_images=size)
+    part = compare(report, "held out", data, methods, args, 1, training_images=size)
     errors = 1 - values(part, "accuracy")[0]
     best = finished(part)[1][int(errors.argmin())]
     data = {"images": lambda repeat: iter([test])}
     chosen = {best: methods[best]}
-    run(report, "regularised", data, chosen, args, 3, training_images=len(X))
+    compare(report, "regularised", data, chosen, args, 3, training_images=len(X))
 
 
 # Methods

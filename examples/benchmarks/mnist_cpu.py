@@ -66,22 +66,12 @@ SKDAM = {
     30: {"temperature": 447, "error_exponent": 3},
 }
 # The same, for curves: more and smaller steps, and dead memories reinitialised.
+CURVES = {"batch_size": 500, "reinit_dead": 0.4}
 SKDAM_CURVES = {
-    2: {
-        "learning_rate_init": 0.005,
-        "batch_size": 500,
-        "init": (0.0, 0.3),
-        "reinit_dead": 0.4,
-    },
-    3: {
-        "temperature": 33,
-        "error_exponent": 2,
-        "learning_rate_init": 0.007,
-        "momentum": 0.93,
-        "batch_size": 500,
-        "gradient_tolerance": 0.1,
-        "reinit_dead": 0.4,
-    },
+    2: CURVES | {"learning_rate_init": 0.005, "init": (0.0, 0.3)},
+    3: CURVES
+    | {"temperature": 33, "error_exponent": 2, "gradient_tolerance": 0.1}
+    | {"learning_rate_init": 0.007, "momentum": 0.93},
 }
 # No regularisation.
 SKDAM_COMMON = {
@@ -112,16 +102,11 @@ CHANGES = {
 
 # The first of each is used where --tune has not chosen another. PyTorch may take few
 # epochs, with which it gets to an error sooner, or many, which end lower.
+STEPS = ((1000, 3e-3), (500, 3e-3), (500, 5e-3), (250, 2e-3), (250, 3e-3))
 CANDIDATES = {
     f"PyTorch, {max_iter} epochs": [
         {"max_lr": max_lr, "batch_size": batch_size, "max_iter": max_iter}
-        for batch_size, max_lr in (
-            (1000, 3e-3),
-            (500, 3e-3),
-            (500, 5e-3),
-            (250, 2e-3),
-            (250, 3e-3),
-        )
+        for batch_size, max_lr in STEPS
     ]
     for max_iter in (12, 20, 30)
 }
@@ -375,10 +360,12 @@ def curves(report: Report, data: MNIST, args) -> None:
     report.save()
 
 
-def first_below(run: dict, threshold: float) -> int | None:
-    """Return the number of epochs after which the error was below a threshold."""
+def reach(run: dict, threshold: float) -> tuple[int | None, float | None]:
+    """Return the epochs and seconds until the error is below a threshold, if it is."""
     below = np.less(run["error"], threshold)
-    return int(below.argmax()) + 1 if below.any() else None
+    if not below.any():
+        return None, None
+    return int(below.argmax()) + 1, run["seconds"][below.argmax()]
 
 
 def summary(seeds: list[dict]) -> dict:
@@ -390,12 +377,9 @@ def summary(seeds: list[dict]) -> dict:
         "total_seconds": [run["seconds"][-1] for run in seeds],
     }
     for threshold in THRESHOLDS:
-        reached = [first_below(run, threshold) for run in seeds]
-        result[f"epochs_to_{threshold}"] = reached
-        result[f"seconds_to_{threshold}"] = [
-            run["seconds"][epoch - 1] if epoch else None
-            for run, epoch in zip(seeds, reached, strict=True)
-        ]
+        epochs, seconds = zip(*(reach(run, threshold) for run in seeds), strict=True)
+        result[f"epochs_to_{threshold}"] = epochs
+        result[f"seconds_to_{threshold}"] = seconds
     return result
 
 
@@ -407,13 +391,12 @@ def time_ratio(peer: dict, ours: dict) -> dict | None:
     """
     found, lower_bound = [], False
     for seed in ours.keys() & peer.keys():
-        epoch = first_below(ours[seed], THRESHOLDS[-1])
-        if epoch is None:
+        _, seconds = reach(ours[seed], THRESHOLDS[-1])
+        if seconds is None:
             return None
-        peer_epoch = first_below(peer[seed], THRESHOLDS[-1])
-        lower_bound |= peer_epoch is None
-        last = (peer_epoch or 0) - 1
-        found.append(peer[seed]["seconds"][last] / ours[seed]["seconds"][epoch - 1])
+        _, peer_seconds = reach(peer[seed], THRESHOLDS[-1])
+        lower_bound |= peer_seconds is None
+        found.append((peer_seconds or peer[seed]["seconds"][-1]) / seconds)
     return {**spread(found), "is_lower_bound": lower_bound}
 
 

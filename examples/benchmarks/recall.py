@@ -33,7 +33,7 @@ torch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import namedtuple
 from functools import partial
 from pathlib import Path
 
@@ -53,22 +53,12 @@ from skdam.energies import RectifiedPolynomial
 SEED = 0
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How large everything is."""
-
-    n_neurons: int
-    n_memories: int
-    n_states: int
-    naive_updates: int
-    torch_steps: int
-    rounds: int
-    jobs: tuple
-    half_neurons: int
-    half_trials: int
-    loop: int
-
-
+# How large everything is.
+Scale = namedtuple(
+    "Scale",
+    "n_neurons n_memories n_states naive_updates torch_steps rounds jobs half_neurons "
+    "half_trials loop",
+)
 FULL = Scale(200, 10_000, 100, 100, 100, 3, (1, 2), 100, 40, 20_000_000)
 QUICK = Scale(40, 200, 10, 20, 20, 2, (1, 2), 30, 4, 100_000)
 
@@ -136,7 +126,7 @@ def problem(scale: Scale, corruption: float = 0.1):
 
 def updates(report: Report, scale: Scale) -> None:
     """Time recall on one core."""
-    part = report.part("updates", **vars(scale))
+    part = report.part("updates", **scale._asdict())
     memories, states = problem(scale)
     patterns = np.ascontiguousarray(memories.T.astype(np.int8))
     # The seed that the estimator draws.
@@ -205,7 +195,7 @@ def loop(count: int) -> int:
 
 def cores(report: Report, scale: Scale) -> None:
     """Time recall by worker processes, started beforehand."""
-    part = report.part("cores", **vars(scale))
+    part = report.part("cores", **scale._asdict())
     memories, states = problem(scale)
     states = np.tile(states, (8, 1))
 
@@ -237,7 +227,7 @@ def cores(report: Report, scale: Scale) -> None:
 
 def capacity(report: Report, scale: Scale) -> None:
     """Time the search for the half-recall capacity; extrapolate the others."""
-    part = report.part("capacity", **vars(scale))
+    part = report.part("capacity", **scale._asdict())
     N, power, energy = scale.half_neurons, 3, "rectified_polynomial"
     search = partial(half_recall_capacity, N, power, energy, random_state=SEED)
     found = []
@@ -302,7 +292,7 @@ def plot(results: dict, path: Path) -> None:
 
 
 def main() -> None:
-    args = Options(__doc__).parse()
+    args = Options(__doc__, mnist=False).parse()
     scale = QUICK if args.quick else FULL
     report = Report(args.output / "recall.json", "random patterns")
     if torch is None:

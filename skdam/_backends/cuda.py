@@ -4,7 +4,6 @@ A step is two matrix products and five small kernels (``training.cu``), whose ar
 is in ``arithmetic.h`` and in the energies. The order of the samples, the losses and the
 hits stay on the device; the host waits for it once an epoch. From the second epoch on,
 an epoch is recorded as one CUDA graph and replayed, which spares the host the launches.
-
 Samples that are not followed get the weight 0 but stay in the products: every minibatch
 has the same shape.
 
@@ -12,17 +11,13 @@ A step with B samples of N features, K memories and C classes takes ``4 B N K``
 operations in its products and about ``8 B C K`` beside them. It reads and writes
 ``4 B N + 5 B K + 7 N K`` numbers:
 
-=============  ===========================================  =====================
-part           reads                                        writes
-=============  ===========================================  =====================
-gather         samples (B, N)                               inputs (B, N)
-product        inputs (B, N), weights (N, K)                overlaps (B, K)
-forward        overlaps (B, K)
-loss_gradient
-backward       overlaps (B, K)                              dC/dx (B, K)
-product        inputs (B, N), dC/dx (B, K), velocity (N, K) velocity (N, K)
-apply_update   velocity, twice, and weights (N, K)          weights (N, K)
-=============  ===========================================  =====================
+- gather reads the samples and writes the inputs, 2 B N;
+- a product reads the inputs and the memories, and writes the overlaps: B N + N K + B K;
+- forward reads the overlaps, backward also writes the gradient there, 3 B K;
+- a product reads the inputs and this gradient, and adds to the velocity, which has
+  decayed by its scale alone: B N + B K + 2 N K;
+- apply_update reads the velocity, for its largest component and once more, and moves
+  the memories, 4 N K.
 """
 
 from __future__ import annotations
@@ -56,23 +51,20 @@ THREADS, LANES = 512, 16
 
 FORWARD_THREADS, LOSS_THREADS = 256, 1024
 CLASS_TILE = {"float32": 16, "float64": 8}
-MAX_RECORDED_STEPS = 4096
+MAX_STEPS = 4096
 MAX_DIRECT_POWER = 8
+
+NO_NOISE = InputNoise(0.0, 0.0, (0, 0))
 
 ALIGNMENT = 4
 """Rows of the inputs are padded to a multiple of this, as products like them."""
 
-N_SETTINGS = 9
-
 
 def source(energy: Energy) -> str:
     """Return the CUDA source of all kernels for an energy."""
-    folder = Path(__file__).parent
-    first, second, last = (
-        (folder / name).read_text()
-        for name in ("reductions.h", "arithmetic.h", "training.cu")
-    )
-    return first + second + energy.cuda_source + last
+    names = "reductions.h", "arithmetic.h", "training.cu"
+    parts = [(Path(__file__).parent / name).read_text() for name in names]
+    return "".join([*parts[:2], energy.cuda_source, parts[2]])
 
 
 def compile_options(network: Any, largest: float | None = None) -> tuple[str, ...]:
@@ -114,10 +106,9 @@ def _is_steep(network: Any, largest: float | None) -> bool:
         return energy.growth == "exponential"
     if energy.power > MAX_DIRECT_POWER or largest is None:
         return True
+    log_largest = math.log(max(largest / network.temperature, 1e-300))
     room = 0.5 * math.log(np.finfo(network.weights.dtype).max)
-    return (
-        energy.power * abs(math.log(max(largest / network.temperature, 1e-300))) > room
-    )
+    return energy.power * abs(log_largest) > room
 
 
 @cache
@@ -127,14 +118,27 @@ def _module(code: str, options: tuple[str, ...]) -> Any:
 
 @cache
 def _parameters() -> dict[str, list[str]]:
-    """Return the types of each kernel's parameters: "int", "real*", and so on."""
-    text = (Path(__file__).parent / "training.cu").read_text()
-    return {
-        name: [re.sub(r"const |\s|\w+$", "", part) for part in parameters.split(",")]
-        for name, parameters in re.findall(
-            r"__global__[^{]*?(\w+)\(([^()]{9,})\) {", text
-        )
+    """Return the names of each kernel's parameters."""
+    return {kernel: [name for _, name in found] for kernel, found in _declared()}
+
+
+@cache
+def _types(real: Any) -> dict[str, Any]:
+    """Return the types of all parameters: a name is the same in every kernel."""
+    types = {
+        "real *": real,
+        "double *": np.float64,
+        "int *": np.int32,
+        "int ": np.int32,
     }
+    types["unsigned *"] = np.uint32
+    return {name: types[kind] for _, found in _declared() for kind, name in found}
+
+
+def _declared() -> list[tuple[str, list[tuple[str, str]]]]:
+    text = (Path(__file__).parent / "training.cu").read_text()
+    kernels = re.findall(r"__global__[^{]*?(\w+)\(([^()]*,[^()]*)\) {", text)
+    return [(name, re.findall(r"(\w+ \*?)(\w+)(?:,|$)", p)) for name, p in kernels]
 
 
 def working_bytes(network: Any, batch_size: int) -> int:
@@ -153,21 +157,19 @@ def forward(network: Any, batch_size: int) -> Iterator[Callable]:
         scoring = _Scoring(network, batch_size, lease)
         scoring.take_settings()
         yield scoring.scores
-        lease.stream.synchronize()
 
 
 @contextmanager
 def trainer(
-    network: Any, samples: Any, settings: Any, velocity: Scaled | None
+    network: Any, samples: Any, settings: Any, velocity: Scaled | None = None
 ) -> Iterator[CudaTrainer]:
     """Open the trainer of a network, where its memories live."""
     with network.weights.device, _gpu.lease() as lease:
         yield CudaTrainer(network, samples, settings, velocity, lease)
-        lease.stream.synchronize()
 
 
 class _Scoring:
-    """Scores of one network, with the buffers that they need.
+    """Scores of one network, with the arguments of all kernels by their names.
 
     Parameters
     ----------
@@ -191,102 +193,108 @@ class _Scoring:
         largest: float | None = None,
         n_bytes: int = 0,
     ):
-        self.dtype = np.dtype(network.weights.dtype)
-        self.network = replace(network, weights=self._plain(network.weights))
         self.lease = lease
         self._largest = largest
         self._options: tuple[str, ...] = ()
-        self._noise = None, None, None
-        self._n_inputs = network.n_visible
-        if isinstance(network.update, EnergyDifference):
-            # The classification units at -1 are inputs too.
-            self._n_inputs += network.n_classes
-        width = -(-self._n_inputs // ALIGNMENT) * ALIGNMENT
-        self._inputs = self._empty((batch_size, width))
-        self._staged = self._empty((batch_size, network.n_features))
-        self._overlaps = self._empty((batch_size, network.n_memories))
-        self._settings = self._empty((N_SETTINGS,), np.float64)
-        n_bytes = max(n_bytes, self._staged.nbytes, self._settings.nbytes)
-        self._sender = _gpu.Sender(n_bytes)
+        self._dtype = np.dtype(network.weights.dtype)
+        # In the exact update, the classification units at -1 are inputs too.
+        exact = isinstance(network.update, EnergyDifference)
+        self._n_inputs = network.n_visible + network.n_classes * exact
+        self._arguments = {
+            "n_features": np.int32(network.n_features),
+            "n_visible": np.int32(network.n_visible),
+            "n_memories": np.int32(network.n_memories),
+            "n_units": np.int32(network.weights.shape[0]),
+            "width": np.int32(-(-self._n_inputs // ALIGNMENT) * ALIGNMENT),
+        }
+        weights = self._put("memories", network.weights)
+        self.network = replace(network, weights=weights)
+        self._arguments["connections"] = weights[network.n_visible :]
+        self._empty("inputs", batch_size, self._arguments["width"])
+        self._empty("x", batch_size, network.n_memories)
+        self._empty("settings", 9)
+        self._staged = self._empty("X", batch_size, network.n_features)
+        self._sender = _gpu.Sender(max(n_bytes, self._staged.nbytes, 9 * 8))
 
     def take_settings(
         self,
         learning_rate: float = 0.0,
-        log_momentum: float = -math.inf,
-        noise: tuple[float, float, float] = (0.0, -1.0, 1.0),
-        log_tolerance: float = -math.inf,
+        momentum: float = 0.0,
+        noise: InputNoise = NO_NOISE,
+        tolerance: float = 0.0,
     ) -> None:
         """Send what the kernels read, and compile them where it is time to."""
         network = self.network
-        exponent = getattr(network.loss, "exponent", 1)
-        settings = [1 / network.temperature, exponent, learning_rate, log_momentum]
-        settings += [network.intercept, *noise, log_tolerance]
-        self._sender.send(np.array(settings, np.float64), self._settings)
+        settings = [
+            1 / network.temperature,
+            getattr(network.loss, "exponent", 1),
+            learning_rate,
+            math.log(momentum) if momentum else -math.inf,
+            network.intercept,
+            noise.amplitude,
+            noise.threshold,
+            noise.scale,
+            math.log(tolerance) if tolerance else -math.inf,
+        ]
+        self._send("settings", settings)
         options = compile_options(network, self._largest)
         if options != self._options:
             self._options = options
             module = _module(source(network.energy), options)
             self._kernels = {name: module.get_function(name) for name in _parameters()}
 
-    def scores(self, X: Array, rows: slice) -> tuple[Array, Array]:
-        """Return the overlaps, valid until the next call, and the scores of samples."""
-        X = self._plain(X[rows]) if self._is_here(X) else self._stage(X, rows)
-        self._gather(X, None, len(X), staged=True)
-        scores = self._empty((len(X), self.network.n_classes))
-        return self._forward(len(X), None, None, scores, None, None, None, None), scores
+    def scores(self, X: Array, rows: slice) -> Array:
+        """Return the scores of some samples."""
+        n_samples = self._stage(X, rows)
+        scores = self._empty("scores", n_samples, self.network.n_classes)
+        self._forward(n_samples, staged=True)
+        return scores
 
-    def _stage(self, X: Any, rows: slice | np.ndarray) -> Array:
-        """Send rows of X to the device."""
-        host = dense_rows(X, rows, self.dtype)
-        staged = self._staged[: len(host)]
+    def _stage(self, X: Any, rows: slice | np.ndarray) -> int:
+        """Let the kernels read some rows of X; return how many there are."""
+        if self._is_here(X):
+            return len(self._put("X", X[rows]))
+        host = dense_rows(X, rows, self._dtype)
+        staged = self._arguments["X"] = self._staged[: len(host)]
         self._sender.send(host, staged)
-        return staged
+        return len(host)
 
-    def _gather(
-        self, X: Array, rows: Array | None, n_samples: int, staged: bool
-    ) -> None:
-        width = self._inputs.shape[1]
-        self._launch(
-            *("gather", n_samples, _threads(width, FORWARD_THREADS), X, rows, staged),
-            *(*self._noise, self._settings, self.network.n_features),
-            *(self.network.n_visible, width, self._inputs),
+    def _forward(self, n_samples: int, staged: bool) -> None:
+        """Compute scores, and what follows from them."""
+        arguments, n_inputs = self._arguments, self._n_inputs
+        arguments["staged"] = np.int32(staged)
+        self._launch("gather", n_samples, _threads(arguments["width"], FORWARD_THREADS))
+        self.lease.matmul(
+            arguments["inputs"][:n_samples, :n_inputs],
+            arguments["memories"][:n_inputs],
+            arguments["x"][:n_samples],
         )
+        n_threads = _threads(arguments["n_memories"], FORWARD_THREADS)
+        self._launch("forward", n_samples, n_threads)
 
-    def _forward(self, n_samples: int, *outputs: Array | None) -> Array:
-        """Compute overlaps, which are returned, and what follows from them."""
-        network, weights = self.network, self.network.weights
-        overlaps = self._overlaps[:n_samples]
-        inputs = self._inputs[:n_samples, : self._n_inputs]
-        self.lease.matmul(inputs, weights[: self._n_inputs], overlaps)
-        self._launch(
-            *("forward", n_samples, _threads(network.n_memories, FORWARD_THREADS)),
-            *(overlaps, weights[network.n_visible :], self._settings),
-            *(network.n_memories, *outputs),
-        )
-        return overlaps
+    def _launch(self, kernel: str, n_blocks: int, n_threads: int) -> None:
+        """Launch a kernel; arrays that there are not are null pointers."""
+        arguments = [
+            self._arguments.get(name, np.intp(0)) for name in _parameters()[kernel]
+        ]
+        self._kernels[kernel]((n_blocks,), (n_threads,), tuple(arguments))
 
-    def _launch(
-        self, name: str, n_blocks: int, n_threads: int, *arguments: Any
-    ) -> None:
-        """Launch a kernel with whole numbers and arrays; None is a null pointer."""
-        kinds = {"real*": self.dtype, "double*": np.float64}
-        kinds |= {"int*": np.int32, "unsigned*": np.uint32}
-        passed = []
-        for kind, argument in zip(_parameters()[name], arguments, strict=True):
-            if argument is None or kind == "int":
-                argument = np.int32(argument) if kind == "int" else np.intp(0)
-            elif argument.dtype != kinds[kind] or not argument.flags.c_contiguous:
-                raise TypeError(f"{name} cannot read {argument.dtype} as {kind}.")
-            passed.append(argument)
-        self._kernels[name]((n_blocks,), (n_threads,), tuple(passed))
+    # All arrays of the kernels are made here, in C order and of the declared type.
 
-    def _empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
-        return _gpu.cupy.empty(shape, dtype or self.dtype)
+    def _empty(self, name: str, *shape: int) -> Array:
+        array = _gpu.cupy.empty(shape, _types(self._dtype)[name])
+        self._arguments[name] = array
+        return array
 
-    def _plain(self, array: Any, dtype: Any = None) -> Array:
-        """Return an array on the device as the kernels read it."""
+    def _put(self, name: str, array: Any) -> Array:
         array = _gpu.cupy.asarray(array)
-        return _gpu.cupy.ascontiguousarray(array, dtype or self.dtype)
+        array = _gpu.cupy.ascontiguousarray(array, _types(self._dtype)[name])
+        self._arguments[name] = array
+        return array
+
+    def _send(self, name: str, values: Any) -> None:
+        values = np.ascontiguousarray(values, _types(self._dtype)[name])
+        self._sender.send(values, self._arguments[name])
 
     def _is_here(self, X: Any) -> bool:
         return isinstance(X, _gpu.cupy.ndarray)
@@ -303,47 +311,41 @@ class CudaTrainer(_Scoring):
         velocity: Scaled | None,
         lease: _gpu.Lease,
     ):
-        self._batches = minibatches(len(samples), settings.batch_size)
-        size = max(stop - start for start, stop in self._batches)
-        largest, n_bytes = settings.largest_overlap, 4 * len(samples)
-        super().__init__(network, size, lease, largest, n_bytes)
+        n_samples = len(samples)
         self.settings = settings
-        self._X = self._plain(samples.X) if self._is_here(samples.X) else samples.X
-        self._is_recordable = self._is_here(samples.X)
-        self._is_recordable &= len(self._batches) <= MAX_RECORDED_STEPS
-        self._graph, self._n_epochs = None, 0
-        self._codes = self._plain(samples.codes, np.int32)
-        self._weights = None
-        if samples.weights is not None:
-            self._weights = self._plain(samples.weights, np.float64)
-        self._order = self._empty((len(samples),), np.int32)
-        if settings.noise or settings.dropout:
-            self._noise = (
-                self._plain(samples.hashes, np.uint32),
-                self._empty((2,), np.uint32),
-                self._plain(noise_pool(network.n_features, self.dtype.type)),
-            )
+        self._batches = minibatches(n_samples, settings.batch_size)
+        size = max(stop - start for start, stop in self._batches)
+        super().__init__(network, size, lease, settings.largest_overlap, 4 * n_samples)
         n_memories, n_classes = network.n_memories, network.n_classes
-        self._d_overlaps = self._empty((size, n_memories))
-        self._d_connections = self._empty((n_classes, n_memories))
-        self._scores = self._empty((size, n_classes))
-        self._delta = self._empty((size, n_classes))
-        self._log_scales = self._empty((size,))
-        self._losses = self._empty((size,), np.float64)
-        self._marks = self._empty((size,), np.int32)
-        self._sample_weights = self._empty((size,))
-        self._common_scale = self._empty((1,), np.float64)
-        self._totals = self._empty((3,), np.float64)
-        self._idle = self._empty((n_memories,), np.int32)
-
+        self._put("codes", samples.codes)
+        if samples.weights is not None:
+            self._put("weights", samples.weights)
+        if settings.noise or settings.dropout:
+            self._put("hashes", samples.hashes)
+            self._put("pool", noise_pool(network.n_features, self._dtype.type))
+            self._empty("shifts", 2)
+        for name in "scores", "delta":
+            self._empty(name, size, n_classes)
+        for name in "log_scales", "losses", "marks", "sample_weights":
+            self._empty(name, size)
+        self._empty("d_overlaps", size, n_memories)
+        self._empty("d_connections", n_classes, n_memories)
+        self._empty("idle", n_memories)
+        self._empty("common_scale", 1)
+        self._order = self._empty("rows", n_samples)
+        self._totals = self._empty("totals", 3)
         cupy = _gpu.cupy
         if velocity is None:
-            at_rest = cupy.zeros(network.weights.shape), cupy.zeros(n_memories)
-            velocity = Scaled(*at_rest)
-        self._velocity = self._plain(cupy.array(velocity.values))
-        self._peaks = cupy.abs(self._velocity).max(axis=0)
-        log_scale = cupy.asarray(velocity.log_scale) + velocity.common
-        self._velocity_scales = self._plain(log_scale, np.float64)
+            shape = network.weights.shape
+            velocity = Scaled(cupy.zeros(shape), cupy.zeros(n_memories))
+        values = self._put("velocity", cupy.array(velocity.values))
+        self._put("peaks", abs(values).max(axis=0))
+        self._put("velocity_scales", cupy.asarray(velocity.log_scale) + velocity.common)
+        self._X = None if self._is_here(samples.X) else samples.X
+        if self._X is None:
+            self._put("X", samples.X)
+        self._is_recordable = self._X is None and len(self._batches) <= MAX_STEPS
+        self._graph = None
 
     def epoch(self, number: int, order: np.ndarray | None) -> EpochMetrics:
         settings = self.settings
@@ -351,17 +353,13 @@ class CudaTrainer(_Scoring):
         noise = InputNoise.of_epoch(
             settings.noise, settings.dropout, settings.seed, number
         )
-        options = self._options
-        self.take_settings(
-            settings.learning_rate.at(number),
-            _log(settings.momentum),
-            (noise.amplitude, noise.threshold, noise.scale),
-            _log(settings.gradient_tolerance),
-        )
-        if self._noise[0] is not None:
-            self._sender.send(np.array(noise.shifts, np.uint32), self._noise[1])
+        options, rate = self._options, settings.learning_rate.at(number)
+        tolerance = settings.gradient_tolerance
+        self.take_settings(rate, settings.momentum, noise, tolerance)
+        if "shifts" in self._arguments:
+            self._send("shifts", noise.shifts)
         if order is None:
-            order = np.arange(len(self._order))
+            order = np.arange(self._batches[-1][1])
         self._sender.send(order.astype(np.int32), self._order)
         self._totals.fill(0)
         if options != self._options:
@@ -378,62 +376,43 @@ class CudaTrainer(_Scoring):
         return EpochMetrics(float(loss / weight), float(hits) / len(order))
 
     def _steps(self, order: np.ndarray) -> None:
-        network, settings = self.network, self._settings
-        n_memories, n_visible = network.n_memories, network.n_visible
-        connections = network.weights[n_visible:]
-        n_blocks = -(-n_memories // LANES)
-        is_here = self._is_here(self._X)
+        arguments = self._arguments
+        n_visible, velocity = arguments["n_visible"], arguments["velocity"]
+        n_blocks = -(-self.network.n_memories // LANES)
         for start, stop in self._batches:
-            n_samples, rows = stop - start, self._order[start:stop]
-            X = self._X if is_here else self._stage(self._X, order[start:stop])
-            self._gather(X, rows, n_samples, staged=not is_here)
-            outputs = self._delta, self._log_scales, self._losses, self._marks
-            overlaps = self._forward(
-                n_samples, self._codes, rows, self._scores, *outputs
-            )
-            self._launch(
-                *("loss_gradient", 1, _threads(n_samples, LOSS_THREADS)),
-                *(self._log_scales, self._losses, self._marks, self._weights, rows),
-                *(settings, n_samples, self._sample_weights, self._common_scale),
-                self._totals,
-            )
-            self._launch(
-                *("backward", n_blocks, THREADS, overlaps, connections, self._delta),
-                *(self._sample_weights, self._common_scale, settings, n_samples),
-                *(n_memories, n_visible, self._velocity, self._peaks),
-                *(self._velocity_scales, self._d_overlaps, self._d_connections),
-                self._idle,
-            )
-            inputs = self._inputs[:n_samples, :n_visible]
-            d_overlaps = self._d_overlaps[:n_samples]
-            self.lease.matmul(
-                inputs.T, d_overlaps, self._velocity[:n_visible], add=True
-            )
-            self._launch(
-                *("apply_update", n_blocks, THREADS, self._velocity, settings),
-                *(n_memories, len(network.weights), self._peaks, network.weights),
-            )
+            n_samples, staged = stop - start, self._X is not None
+            if staged:
+                self._stage(self._X, order[start:stop])
+            arguments |= {
+                "rows": self._order[start:stop],
+                "n_samples": np.int32(n_samples),
+            }
+            self._forward(n_samples, staged=staged)
+            self._launch("loss_gradient", 1, _threads(n_samples, LOSS_THREADS))
+            self._launch("backward", n_blocks, THREADS)
+            inputs = arguments["inputs"][:n_samples, :n_visible]
+            d_overlaps = arguments["d_overlaps"][:n_samples]
+            self.lease.matmul(inputs.T, d_overlaps, velocity[:n_visible], add=True)
+            self._launch("apply_update", n_blocks, THREADS)
 
     def velocity(self) -> Scaled:
-        return Scaled(self._velocity.copy(), self._velocity_scales.copy())
+        scales = self._arguments["velocity_scales"]
+        return Scaled(self._arguments["velocity"].copy(), scales.copy())
 
     def without_gradient(self) -> np.ndarray:
-        return _gpu.cupy.asnumpy(self._idle) != 0
+        return _gpu.cupy.asnumpy(self._arguments["idle"]) != 0
 
     def reinitialise(self, memories: np.ndarray, columns: np.ndarray) -> None:
         memories = _gpu.cupy.asarray(memories)
-        self.network.weights[:, memories] = self._plain(columns)
-        self._velocity[:, memories] = 0
-        self._peaks[memories] = 0
+        columns = _gpu.cupy.asarray(columns, self._dtype)
+        self._arguments["memories"][:, memories] = columns
+        self._arguments["velocity"][:, memories] = 0
+        self._arguments["peaks"][memories] = 0
 
 
 def _threads(n_elements: int, most: int) -> int:
     """Return how many threads of a block share some elements: whole warps."""
-    return min(most, -(-n_elements // 32) * 32)
-
-
-def _log(x: float) -> float:
-    return math.log(x) if x else -math.inf
+    return min(most, -(-int(n_elements) // 32) * 32)
 
 
 def _record(stream: Any, work: Callable[[], None]) -> Any:

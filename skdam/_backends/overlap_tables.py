@@ -160,7 +160,9 @@ def _float_tables(energy: Energy, n_neurons: int, temperature: float) -> Overlap
     step, pull, rest = _combine(values)
     largest = 8 * np.abs(values).max()
     whole = largest < 2**53 and (values == np.rint(values)).all()
-    rounding = 4 * np.finfo(float).eps * _neighbourhood(np.abs(values))
+    # The largest value within two places of each.
+    size = sliding_window_view(np.pad(np.abs(values), 2), 5).max(axis=1)
+    rounding = 4 * np.finfo(float).eps * size
     return OverlapTables(
         step[None],
         pull[None],
@@ -209,8 +211,3 @@ def _combine(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     zero = values[:1] * 0
     step = np.concatenate([zero, zero, values[2:] - values[:-2], zero, zero])
     return step[1:-1], step[:-2] + step[2:], step[:-2] - step[2:]
-
-
-def _neighbourhood(values: np.ndarray) -> np.ndarray:
-    """Return the largest value within two places of each."""
-    return sliding_window_view(np.pad(values, 2), 5).max(axis=1)

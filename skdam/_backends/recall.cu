@@ -3,22 +3,16 @@
  * patterns (n_neurons, n_memories); states, free (n_states, n_neurons); index, the
  * overlaps plus n_neurons, (n_states, n_memories). */
 extern "C" __global__ void look_up(const signed char *patterns,
-                                   const signed char *states, const int *levels,
-                                   int n_neurons, int n_memories, int *index,
-                                   int *state_levels) {
-    __shared__ double shared[MOST_WARPS];
+                                   const signed char *states, int n_neurons,
+                                   int n_memories, int *index) {
     long long state = blockIdx.x;
-    double level = LOWEST;
     for (int memory = threadIdx.x; memory < n_memories; memory += blockDim.x) {
         int overlap = n_neurons;
         for (long long unit = 0; unit < n_neurons; ++unit)
             overlap += patterns[unit * n_memories + memory] *
                        states[state * n_neurons + unit];
         index[state * n_memories + memory] = overlap;
-        level = fmax(level, -(double)levels[overlap]);
     }
-    level = block_max(level, shared);
-    if (threadIdx.x == 0) state_levels[state] = -(int)level;
 }
 
 extern "C" __global__ void energy(const int *index, const double *energy_of_overlap,
@@ -32,18 +26,26 @@ extern "C" __global__ void energy(const int *index, const double *energy_of_over
     if (threadIdx.x == 0) energies[state] = -sum;
 }
 
+FUNCTION int lowest_level(const int *levels, const int *own, int n_memories,
+                          double *shared) {
+    double level = LOWEST;
+    for (int memory = threadIdx.x; memory < n_memories; memory += blockDim.x)
+        level = fmax(level, -(double)levels[own[memory]]);
+    return -(int)block_max(level, shared);
+}
+
 /* One sweep. A state whose flips are 0 has converged and is left alone. */
 extern "C" __global__ void sweep(const signed char *patterns, const double *steps,
                                  const double *noise, const int *levels, int n_levels,
                                  const int *order, const unsigned char *free,
                                  int n_neurons, int n_memories, double epsilon,
-                                 signed char *states, int *index, int *state_levels,
-                                 int *flips) {
+                                 signed char *states, int *index, int *flips) {
     __shared__ double shared[MOST_WARPS];
     long long state = blockIdx.x;
     if (flips[state] == 0) return;
     int *own = index + state * n_memories;
-    int size = 2 * n_neurons + 1, level = state_levels[state], count = 0;
+    int size = 2 * n_neurons + 1, level = 0, count = 0;
+    if (n_levels > 1) level = lowest_level(levels, own, n_memories, shared);
     for (int position = 0; position < n_neurons; ++position) {
         long long unit = order[position];
         signed char *sigma = states + state * n_neurons + unit;
@@ -63,18 +65,13 @@ extern "C" __global__ void sweep(const signed char *patterns, const double *step
         int tie = old == 0 ? 1 : old;
         int updated = field > error ? 1 : field < -error ? -1 : tie;
         if (updated == old) continue;
-        double lowest = LOWEST;
-        for (int memory = threadIdx.x; memory < n_memories; memory += blockDim.x) {
+        for (int memory = threadIdx.x; memory < n_memories; memory += blockDim.x)
             own[memory] += (updated - old) * xi[memory];
-            lowest = fmax(lowest, -(double)levels[own[memory]]);
-        }
-        if (n_levels > 1) level = -(int)block_max(lowest, shared);
+        if (n_levels > 1) level = lowest_level(levels, own, n_memories, shared);
         ++count;
         __syncthreads();
         if (threadIdx.x == 0) *sigma = (signed char)updated;
     }
-    if (threadIdx.x == 0) {
-        state_levels[state] = level;
-        flips[state] = count;
-    }
+    __syncthreads();
+    if (threadIdx.x == 0) flips[state] = count;
 }

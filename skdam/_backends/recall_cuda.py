@@ -68,7 +68,6 @@ def recall(
     levels = _upload(tables.level, np.int32)
     free = np.intp(0) if free is None else _upload(free, np.uint8)
     index = cupy.empty((n_states, n_memories), np.int32)
-    state_levels = cupy.empty(n_states, np.int32)
     flips = _upload(np.ones(n_states), np.int32)
 
     def launch(name: str, *arguments: Any) -> None:
@@ -84,10 +83,7 @@ def recall(
             launch("energy", index, energy_of_overlap, n_memories, energies)
             trace.append(cupy.asnumpy(energies))
 
-    launch(
-        *("look_up", patterns, states, levels, n_neurons, n_memories),
-        *(index, state_levels),
-    )
+    launch("look_up", patterns, states, n_neurons, n_memories, index)
     record()
     n_sweeps = np.zeros(n_states, int)
     converged = np.zeros(n_states, bool)
@@ -95,7 +91,7 @@ def recall(
         launch(
             *("sweep", patterns, steps, noise, levels, np.int32(len(tables.step))),
             *(_upload(order, np.int32), free, n_neurons, n_memories, epsilon),
-            *(states, index, state_levels, flips),
+            *(states, index, flips),
         )
         n_sweeps[~converged] += 1
         converged = cupy.asnumpy(flips) == 0

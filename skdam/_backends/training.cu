@@ -390,7 +390,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 /* One block for LANES memories: xi = clip(xi + eps V / max |V|). */
 extern "C" __global__ void __launch_bounds__(THREADS)
     apply_update(const real *velocity, const double *settings, int n_memories,
-                 int n_units, real *peaks, real *weights) {
+                 int n_units, real *peaks, real *memories) {
     __shared__ real shared[THREADS];
     int lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
     int first = blockIdx.x * LANES, inside = first + lane < n_memories;
@@ -404,7 +404,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (!inside || peak == 0) return;
     real factor = (real)settings[LEARNING_RATE] / peak;
     for (long long unit = group; unit < n_units; unit += GROUPS) {
-        real *xi = weights + unit * n_memories + memory;
+        real *xi = memories + unit * n_memories + memory;
         real moved = *xi + factor * velocity[unit * n_memories + memory];
         *xi = fmin(fmax(moved, (real)-1), (real)1);
     }

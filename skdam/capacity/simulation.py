@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
@@ -148,24 +149,22 @@ def simulate_recall(
         return network.trials(n_memories, range(n_trials), parallel)
 
 
+@dataclass
 class _Network:
     """What trials have in common."""
 
-    def __init__(
-        self,
-        n_neurons,
-        power,
-        energy,
-        random_state,
-        corruption=0.0,
-        temperature=1.0,
-        max_sweeps=100,
-    ):
-        self.n_neurons = n_neurons
-        self.tables = overlap_tables(get_energy(energy, power), n_neurons, temperature)
-        self.corruption = corruption
-        self.max_sweeps = max_sweeps
-        self.seed = check_random_state(random_state).randint(2**31 - 1)
+    n_neurons: int
+    power: float
+    energy: str | Energy
+    random_state: Any
+    corruption: float | None = 0.0
+    temperature: float = 1.0
+    max_sweeps: int = 100
+
+    def __post_init__(self) -> None:
+        energy = get_energy(self.energy, self.power)
+        self.tables = overlap_tables(energy, self.n_neurons, self.temperature)
+        self.seed = check_random_state(self.random_state).randint(2**31 - 1)
 
     def draw(self, n_memories: int, trial: int):
         """Return random memories, one in a column, and the generator they came of."""
