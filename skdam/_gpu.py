@@ -165,34 +165,29 @@ def lease() -> Iterator[Lease]:
     The calling thread has one at most on each device: inside the context, the same one
     is yielded again.
     """
-    number = cupy.cuda.Device().id
+    number, given = cupy.cuda.Device().id, cupy.cuda.get_current_stream()
     own = vars(_of_thread).setdefault("leases", {})
-    if number in own:
-        try:
-            yield own[number]
-        finally:
-            own[number].stream.synchronize()
-        return
-    with _lock:
-        free = _free_leases[number]
-        taken = free.pop() if free else Lease()
-        _n_leased[number] += 1
+    outer = taken = own.get(number)
+    if outer is None:
+        with _lock:
+            free = _free_leases[number]
+            taken = own[number] = free.pop() if free else Lease()
+            _n_leased[number] += 1
     try:
-        taken.stream.wait_event(cupy.cuda.get_current_stream().record())
-        own[number] = taken
+        taken.stream.wait_event(given.record())
         with taken.stream:
             yield taken
     finally:
-        own.pop(number, None)
         try:
             taken.stream.synchronize()
         finally:
-            with _lock:
-                free.append(taken)
-                _n_leased[number] -= 1
-                if not _n_leased[number]:
-                    # Freed memory is kept for each stream: other threads miss it.
-                    cupy.get_default_memory_pool().free_all_blocks()
+            if outer is None:
+                with _lock:
+                    free.append(own.pop(number))
+                    _n_leased[number] -= 1
+                    if not _n_leased[number]:
+                        # It is kept for each stream: other threads miss it.
+                        cupy.get_default_memory_pool().free_all_blocks()
 
 
 @contextmanager
@@ -235,14 +230,9 @@ def _is_want_of_memory(error: Exception) -> bool:
 
 
 class Sender:
-    """Copies to the device through two page-locked buffers, by turns.
+    """Copies arrays of up to ``n_bytes`` to the device.
 
-    One is filled while the copy from the other goes on.
-
-    Parameters
-    ----------
-    n_bytes : int
-        Size of the largest array that is sent.
+    Of two page-locked buffers, one is filled while the other is copied from.
     """
 
     def __init__(self, n_bytes: int):

@@ -73,6 +73,8 @@ class Statistics(NamedTuple):
         Euclidean length of the samples' mean.
     std_along_mean : float
         Standard deviation of the samples in the direction of their mean.
+    l1_norm_of_mean : float
+        Sum of the magnitudes of the samples' mean.
     """
 
     n_samples: float
@@ -82,6 +84,7 @@ class Statistics(NamedTuple):
     std: np.ndarray
     mean_length: float
     std_along_mean: float
+    l1_norm_of_mean: float = 0.0
 
     @property
     def total_std(self) -> float:
@@ -150,6 +153,7 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
         scale * np.sqrt(variance),
         scale * length,
         scale * float(np.sqrt(along)),
+        scale * float(np.abs(mean).sum()),
     )
 
 

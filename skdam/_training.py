@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _backends
-from ._devices import to_numpy
-from ._resolve import REINIT_STD, Settings
+from ._resolve import Settings, auto_init_std
 from ._samples import Samples
 from .learning_rule import Scaled
 from .network import Network
@@ -150,7 +149,7 @@ def train(
     validation : Samples, optional
         Data that are scored after each epoch.
     rng : RandomState, optional
-        Shuffles the samples in every epoch; by default minibatches are consecutive rows.
+        Shuffles the samples in every epoch; by default, they keep their order.
     before_epoch, on_epoch : callable, optional
         Called before and after each epoch; training stops where ``on_epoch`` returns
         True.
@@ -173,7 +172,9 @@ def train(
                 if before_epoch is not None:
                     before_epoch()
                 order = None if rng is None else rng.permutation(len(samples))
-                metrics = backend.epoch(epoch, order)
+                metrics = backend.epoch(
+                    epoch, order, settings.temperature * settings.ramp.at(epoch)
+                )
                 _check_finite(metrics.loss, epoch, backend.network)
                 if epoch < settings.n_reinit_epochs:
                     _reinitialise_dead(backend, samples, settings.seed, epoch)
@@ -190,7 +191,7 @@ def train(
                     patience.improves(metrics.loss, tol * abs(metrics.loss))
                 elif patience.improves(-score, tol):
                     best = run.n_epochs, run.network.copy()
-                if epoch < settings.temperature.n_epochs:
+                if epoch < settings.ramp.n_epochs:
                     # Losses at different temperatures cannot be compared.
                     patience.waited = 0
                 stop = on_epoch is not None and on_epoch(run)
@@ -210,8 +211,8 @@ def train(
 def _check_finite(loss: float, epoch: int, network: Network) -> None:
     if not math.isfinite(loss):
         raise FloatingPointError(
-            f"The loss is {loss} after epoch {epoch + 1}: numbers are too large for the "
-            f"memories' precision, {network.weights.dtype}. Raise temperature, now "
+            f"The loss is {loss} after epoch {epoch + 1}: numbers are too large for "
+            f"the precision of the memories, {network.weights.dtype}. Raise temperature, now "
             f"{network.temperature:.4g}, or scale the features."
         )
 
@@ -233,29 +234,31 @@ def _reinitialise_dead(backend: Any, samples: Samples, seed: int, epoch: int) ->
         return
     n_units = backend.network.weights.shape[0]
     rng = np.random.RandomState([seed, epoch])
-    drawn = rng.normal(0, REINIT_STD, (dead.size, n_units)).clip(-1, 1)
+    std = auto_init_std(backend.network.n_features)
+    drawn = rng.normal(0, std, (dead.size, n_units)).clip(-1, 1)
     backend.reinitialise(dead, np.ascontiguousarray(drawn.T))
 
 
 def initial_weights(
-    init: Any, shape: tuple[int, int, int], n_memories: int, rng: np.random.RandomState
+    init: Any, shape: tuple[int, int, int], settings: Settings, rng: Any
 ) -> np.ndarray:
     """Return the memories to start from, one in each column.
 
     Parameters
     ----------
-    init : (mean, std) or array of shape (n_memories, n_features + n_classes)
-        Normal distribution to draw from, or the memories themselves.
+    init : array of shape (n_memories, n_features + n_classes), or anything else
+        The memories; anything else: they are drawn.
     shape : tuple of int
         Numbers of features, of intercepts, and of classes.
-    n_memories : int
-        K.
+    settings : Settings
+        Settings, with the normal distribution to draw from.
     rng : RandomState
         Source of random numbers.
     """
     n_features, n_intercepts, _ = shape
-    if isinstance(init, tuple):
-        drawn = rng.normal(*init, (n_memories, sum(shape))).clip(-1, 1)
+    if isinstance(init, np.ndarray):
+        drawn = np.insert(init, [n_features] * n_intercepts, 0, axis=1)
     else:
-        drawn = np.insert(to_numpy(init), [n_features] * n_intercepts, 0, axis=1)
-    return np.ascontiguousarray(drawn.T)
+        size = settings.n_memories, sum(shape)
+        drawn = rng.normal(settings.init_mean, settings.init_std, size).clip(-1, 1)
+    return np.ascontiguousarray(drawn.T, settings.dtype)

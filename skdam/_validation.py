@@ -266,13 +266,15 @@ def check_validation_data(
 
 
 def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> Any:
-    """Return the start of the memories: (mean, std), or checked memories.
+    """Return the start of the memories: "auto", (mean, std), or checked memories.
 
     Raises
     ------
     ValueError
         If it is neither.
     """
+    if isinstance(init, str):
+        return init
     if isinstance(init, tuple):
         if len(init) == 2 and all(isinstance(x, Real) for x in init):
             mean, std = map(float, init)
@@ -286,8 +288,8 @@ def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> A
     n_rows = len(memories) if n_memories == "auto" else n_memories
     if memories.shape != (n_rows, n_features + n_classes):
         raise ValueError(
-            f"init has shape {memories.shape}, but (n_memories, n_features + n_classes) "
-            f"is {(n_rows, n_features + n_classes)}."
+            f"init has shape {memories.shape}, but (n_memories, n_features + "
+            f"n_classes) is {(n_rows, n_features + n_classes)}."
         )
     farthest = memories.flat[np.abs(memories).argmax()]
     if abs(farthest) > 1:

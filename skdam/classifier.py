@@ -59,8 +59,8 @@ class DenseAssociativeMemoryClassifier(
     ----------
     n_memories : int or "auto", default="auto"
         Number of memories K. "auto" is a thirtieth of the number of samples, at least
-        200 and at most 2000, and at least 10 for each class; where ``init`` is an array
-        it is the number of its rows.
+        100 and at most 2000, and at least 10 for each class up to 100 classes; where
+        ``init`` is an array it is the number of its rows.
 
     power : float, default=2
         Power n of the interaction vertex, for the polynomial energies; at least 1.
@@ -79,8 +79,8 @@ class DenseAssociativeMemoryClassifier(
     temperature : "auto" or float, default="auto"
         Temperature T, in neurons: overlaps between memory and sample are divided by it
         (``beta = 1 / T^n``). The higher, the softer the classification units. "auto"
-        follows from the power, the number of memories, and the number and size of the
-        samples.
+        follows from the power, the number of memories, and the number, length and mean
+        of the samples.
 
     temperature_ramp : (factor, n_epochs) or None, default=None
         Training starts at ``factor`` times the temperature, which is then lowered
@@ -95,7 +95,7 @@ class DenseAssociativeMemoryClassifier(
         m, at least 1, for ``loss="power"``. 1 is least squares; a larger m works on the
         samples that are barely right or wrong.
 
-    learning_rate_init : float, default=0.01
+    learning_rate_init : float, default=0.02
         Largest change of a memory's component in one step, in the first epoch.
 
     learning_rate : {"linear", "exponential", "constant"}, default="linear"
@@ -113,14 +113,15 @@ class DenseAssociativeMemoryClassifier(
         Samples in a minibatch. "auto" is a thirtieth of the training set, at least 50
         and at most 500.
 
-    max_iter : int, default=60
-        Number of epochs.
+    max_iter : int or None, default=None
+        Number of epochs. None is 30, or more where those take fewer than 300 steps.
 
-    init : (mean, std) or array-like of shape (n_memories, n_features + n_classes), \
-            default=(0.0, 0.3)
+    init : "auto", (mean, std) or array-like of shape (n_memories, n_features + \
+            n_classes), default="auto"
         Mean and standard deviation of the normal distribution of the initial memories;
         or the initial memories, visible part before classification part, within
-        [-1, 1].
+        [-1, 1]. "auto" is a mean of 0 and a standard deviation of 0.3, which falls with
+        the root of the number of features above 50.
 
     shuffle : bool, default=True
         Whether to draw new minibatches in each epoch. False: consecutive rows.
@@ -300,8 +301,8 @@ class DenseAssociativeMemoryClassifier(
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "init": [tuple, "array-like"],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "init": [StrOptions({"auto"}), tuple, "array-like"],
         "shuffle": ["boolean"],
         "tol": [Interval(Real, 0, None, closed="left"), None],
         "early_stopping": ["boolean"],
@@ -336,13 +337,13 @@ class DenseAssociativeMemoryClassifier(
         temperature_ramp=None,
         loss="power",
         error_exponent=3,
-        learning_rate_init=0.01,
+        learning_rate_init=0.02,
         learning_rate="linear",
         learning_rate_decay=0.02,
         momentum=0.9,
         batch_size="auto",
-        max_iter=60,
-        init=(0.0, 0.3),
+        max_iter=None,
+        init="auto",
         shuffle=True,
         tol=1e-4,
         early_stopping=False,
@@ -583,14 +584,14 @@ class DenseAssociativeMemoryClassifier(
             )
         n_intercepts = int(bool(settings.intercept))
         shape = self.n_features_in_, n_intercepts, n_classes
-        weights = initial_weights(init, shape, settings.n_memories, rng)
         return TrainingState(
             Network(
-                weights.astype(settings.dtype),
+                initial_weights(init, shape, settings, rng),
                 self.n_features_in_,
                 settings.intercept,
-                settings.update(0),
+                settings.update(settings.temperature),
                 settings.loss,
+                settings.confidence,
             )
         )
 
@@ -606,7 +607,7 @@ class DenseAssociativeMemoryClassifier(
         incremental: bool,
     ) -> None:
         """Train where the network is, and leave the results at home."""
-        max_iter = 1 if incremental else self.max_iter
+        max_iter = 1 if incremental else settings.max_iter
         callbacks = FitCallbacks(self, max_iter)
         device = Device.of_array(run.network.weights)
 
@@ -642,7 +643,10 @@ class DenseAssociativeMemoryClassifier(
                 before_epoch=callbacks.begin_epoch,
                 on_epoch=on_epoch,
             )
-        run.network = run.network.at(home)
+        if validation is not None and self.early_stopping:
+            run.network = run.network.calibrated(
+                validation.X, validation.codes, validation.weights
+            )
         self._keep(run, home)
         if validation is None:
             self.validation_scores_ = self.validation_loss_curve_ = None
@@ -678,7 +682,11 @@ class DenseAssociativeMemoryClassifier(
         trouble = describe_failure(self._scores, samples, network, classes)
         if trouble:
             auto = auto_temperature(
-                network.energy, network.n_memories, statistics, network.intercept
+                network.energy,
+                network.loss,
+                network.n_memories,
+                statistics,
+                network.intercept,
             )
             warnings.warn(
                 f"After {self.n_iter_} epochs {trouble}. Change temperature, now "
@@ -806,7 +814,11 @@ class DenseAssociativeMemoryClassifier(
 
         The loss "power" has its minimum where a unit's score is a known function of its
         class's probability, which is inverted here; over the classes the result is
-        normalised. The loss "log_loss" has the softmax of the scores.
+        normalised. The loss "log_loss" has the softmax of the scores. A network is surer
+        of the samples it was trained on than it should be of others, so the scores are
+        first multiplied by ``network_.confidence``: a factor of at most 1 that follows
+        from the numbers of samples and classes; or, with ``early_stopping``, the one
+        that minimises the log-loss on the validation data.
 
         Parameters
         ----------
@@ -838,7 +850,7 @@ class DenseAssociativeMemoryClassifier(
 
     def _log_probabilities(self, X, method: str):
         scores = self._scores(self._checked(X, method))
-        return self.network_.loss.log_probabilities(scores)
+        return self.network_.log_probabilities(scores)
 
     def compute_energy(self, X, y):
         """Return the energy of the network with samples and classes clamped.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array
+from scipy.optimize import minimize_scalar
 from sklearn.utils import gen_batches
 
 from . import _backends
@@ -22,6 +23,9 @@ from .updates import EnergyDifference, Update
 __all__ = ["Network"]
 
 Array = Any
+
+LEAST_LOG_P = -50.0
+"""Logarithms of probabilities below which all are equally wrong."""
 
 ELEMENTS_AT_ONCE = 2**22
 """Overlaps, or features, that are held at once."""
@@ -47,6 +51,8 @@ class Network:
         Update of the classification units, with the energy F and the temperature T.
     loss : PowerError or LogLoss
         Objective of the training, which says what probabilities the scores stand for.
+    confidence : float, default=1.0
+        Factor of the scores before they are turned into probabilities.
 
     Examples
     --------
@@ -67,6 +73,7 @@ class Network:
     intercept: float
     update: Update
     loss: Loss
+    confidence: float = 1.0
 
     @property
     def n_visible(self) -> int:
@@ -163,7 +170,7 @@ class Network:
     def responds(self, X: Array, rows: np.ndarray, memories: np.ndarray) -> np.ndarray:
         """Tell which memories have an overlap above 0 with any of some samples.
 
-        In the exact update, flipping a classification unit may lift an overlap by 2 / T.
+        In the exact update, a flip of a classification unit may lift one by 2 / T.
         """
         device = Device.of_array(self.weights)
         xp = device.xp
@@ -182,9 +189,29 @@ class Network:
                 break
         return alive
 
-    def log_probabilities(self, X: Array) -> Array:
-        """Return the logarithm of the classes' probabilities."""
-        return self.loss.log_probabilities(self.scores(X))
+    def log_probabilities(self, scores: Array) -> Array:
+        """Return the logarithms of the probabilities that scores stand for."""
+        return self.loss.log_probabilities(self.confidence * scores)
+
+    def calibrated(self, X: Array, codes: np.ndarray, weights: Any) -> Network:
+        """Return the network with the confidence that suits samples it has not seen.
+
+        It minimises the log-loss of their probabilities. A few samples say little: as a
+        prior, the factor's logarithm is normal around the present one, with a standard
+        deviation of 1 / 2.
+        """
+        scores = to_numpy(self.scores(X)).astype(np.float64)
+
+        def objective(log_factor: float) -> float:
+            log_p = self.loss.log_probabilities(
+                self.confidence * math.exp(log_factor) * scores
+            )
+            own = np.take_along_axis(log_p, codes[:, None], axis=1)[:, 0]
+            mean = np.average(np.maximum(own, LEAST_LOG_P), weights=weights)
+            return 2 * log_factor**2 / len(codes) - float(mean)
+
+        found = minimize_scalar(objective, bounds=(-3.0, 3.0), method="bounded")
+        return replace(self, confidence=self.confidence * math.exp(found.x))
 
     def overlaps(self, X: Array, states: Array) -> Iterator[tuple[slice, Array]]:
         """Yield rows of X and their overlaps with all memories.

@@ -10,8 +10,8 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from skdam.datasets import load_mnist
 from skdam._gpu import count_devices
+from skdam.datasets import load_mnist
 
 
 @pytest.fixture(scope="session")

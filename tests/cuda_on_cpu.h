@@ -1,6 +1,6 @@
 /* What the source of CUDA kernels needs to run on the host. The threads of a block are
- * fibers. A warp runs as far as it can without the others, and the order of the warps is
- * random, so that a missing barrier is noticed. Shared memory is NaN at first.
+ * fibers. A warp runs as far as it can without the others, and the order of the warps
+ * is random, so that a missing barrier is noticed. Shared memory is NaN at first.
  */
 #include <setjmp.h>
 #include <ucontext.h>

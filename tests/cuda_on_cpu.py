@@ -98,7 +98,7 @@ class Stream:
     def __init__(self, non_blocking=False):
         self.queue, self.n_issued = [], 0
         self.recorded, self.is_valid = None, True
-        self.ptr = id(self)
+        self.ptr, self.outer = id(self), []
 
     def do(self, call):
         if self.recorded is None:
@@ -139,10 +139,11 @@ class Stream:
         return Graph(recorded)
 
     def __enter__(self):
-        self.outer, Stream.current = Stream.current, self
+        self.outer.append(Stream.current)
+        Stream.current = self
 
     def __exit__(self, *_):
-        Stream.current = self.outer
+        Stream.current = self.outer.pop()
 
 
 class Graph:

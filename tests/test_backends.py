@@ -153,7 +153,12 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
         exact=exact,
         n_memories=7,
         intercept=setting["intercept"],
-        temperature=TemperatureRamp(4.0, 2.0, n_epochs=3),
+        temperature=2.0,
+        ramp=TemperatureRamp(2.0, n_epochs=3),
+        max_iter=4,
+        init_mean=0.0,
+        init_std=0.3,
+        confidence=1.0,
         learning_rate=LearningRate(0.1, "exponential", 0.5, n_epochs=4),
         momentum=setting["momentum"],
         batch_size=36,
@@ -166,7 +171,7 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
         seed=0,
     )
     network = Network(
-        weights, n_features, setting["intercept"], settings.update(0), loss
+        weights, n_features, setting["intercept"], settings.update(4.0), loss
     )
     threads = Threads(setting["n_threads"])
     arguments = [threads] if kind is cpu.CpuTrainer else []
@@ -176,7 +181,11 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
     rng = np.random.RandomState(0)
     with np.errstate(all="ignore"):
         metrics = [
-            trainer.epoch(e, rng.permutation(n_samples) if setting["shuffle"] else None)
+            trainer.epoch(
+                e,
+                rng.permutation(n_samples) if setting["shuffle"] else None,
+                settings.temperature * settings.ramp.at(e),
+            )
             for e in range(4)
         ]
     values, log_scale, common = trainer.velocity()

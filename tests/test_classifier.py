@@ -18,6 +18,7 @@ from skdam._backends.cpu import CpuTrainer
 from skdam._resolve import auto_temperature
 from skdam._samples import Statistics
 from skdam.energies import LogCosh, Polynomial
+from skdam.losses import PowerError
 
 
 def small(**parameters):
@@ -66,7 +67,6 @@ def test_learns_prototypes(digits):
         n_memories=200,
         max_iter=60,
         intercept_scaling=0,
-        error_exponent=10,
         learning_rate_init=0.02,
     )
     assert clf.fit(X_train, y_train).score(X_test, y_test) > 0.93
@@ -359,13 +359,16 @@ def test_automatic_temperature_follows_the_data(digits):
     assert T(n_memories=120) > T()
     assert T(temperature=3.5) == 3.5
     assert T(power=20) > T(power=3) > T(power=2)
+    assert T(error_exponent=30) > T(error_exponent=3) == T(error_exponent=1)
 
-    def law(n, K, n_samples):
-        sizes = Statistics(n_samples, 20.0, 500.0, 600.0, np.ones(5), 0.0, 0.0)
-        return auto_temperature(Polynomial(n), K, sizes, 0.0)
+    def law(n, K, n_samples, mean=0.0):
+        sizes = Statistics(n_samples, 20.0, 500.0, 600.0, np.ones(5), 0.0, 0.0, mean)
+        return auto_temperature(Polynomial(n), PowerError(3), K, sizes, 0.0)
 
     assert_allclose(law(3, 800, 1000) / law(3, 100, 1000), 2)
     assert_allclose(law(2, 500, 100) / law(2, 500, 1600), 2)
+    assert_allclose(law(3, 500, 1000, mean=60.0), law(3, 500, 1000))
+    assert_allclose(law(20, 500, 1000, mean=60.0) / law(20, 500, 1000), 4**0.45)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20, 30])

@@ -104,7 +104,12 @@ def train(
         exact=formulation == "energy",
         n_memories=n_memories,
         intercept=intercept,
-        temperature=TemperatureRamp(*temperatures, n_epochs=3),
+        temperature=temperatures[1],
+        ramp=TemperatureRamp(temperatures[0] / temperatures[1], n_epochs=3),
+        max_iter=4,
+        init_mean=0.0,
+        init_std=0.3,
+        confidence=1.0,
         learning_rate=LearningRate(0.1, "exponential", 0.8, n_epochs=4),
         momentum=momentum,
         batch_size=36,
@@ -126,19 +131,26 @@ def train(
         elif not streamed:
             samples.X = device.asarray(samples.X)
         samples.hashes = hashes
-    network = Network(weights, 9, intercept, settings.update(0), loss)
+    network = Network(weights, 9, intercept, settings.update(4.0), loss)
     shuffler = np.random.RandomState(0)
     orders = [shuffler.permutation(71) if shuffle else None for _ in range(n_epochs)]
+    get = np.asarray if device is None else device.asnumpy
     velocity, curves = None, []
     for epochs in ([0, 1], range(2, n_epochs)) if interrupted else [range(n_epochs)]:
         backend = array_api if device is None else cuda
         with backend.trainer(network, samples, settings, velocity) as trainer:
-            curves += [trainer.epoch(epoch, orders[epoch]) for epoch in epochs]
+            curves += [
+                trainer.epoch(
+                    epoch,
+                    orders[epoch],
+                    settings.temperature * settings.ramp.at(epoch),
+                )
+                for epoch in epochs
+            ]
             network, velocity = trainer.network, trainer.velocity()
             idle = trainer.without_gradient()
-    get = np.asarray if device is None else device.asnumpy
-    values, log_scale = get(velocity.values).astype(float), get(velocity.log_scale)
-    velocity = Scaled.normalised(values, log_scale + velocity.common)
+        values, log_scale = map(get, velocity[:2])
+        velocity = Scaled.normalised(values.astype(float), log_scale + velocity.common)
     return get(network.weights), *velocity[:2], idle, np.array(curves)
 
 
@@ -252,7 +264,12 @@ def small_trainer(weights, X, codes, device):
         exact=False,
         n_memories=weights.shape[1],
         intercept=0.0,
-        temperature=TemperatureRamp(1.0, 1.0, 0),
+        temperature=1.0,
+        ramp=TemperatureRamp(),
+        max_iter=1,
+        init_mean=0.0,
+        init_std=0.3,
+        confidence=1.0,
         learning_rate=LearningRate(0.1, "constant", 1.0, 10),
         momentum=0.9,
         batch_size=10,
@@ -265,7 +282,7 @@ def small_trainer(weights, X, codes, device):
         seed=0,
     )
     network = Network(
-        device.asarray(weights), X.shape[1], 0.0, settings.update(0), None
+        device.asarray(weights), X.shape[1], 0.0, settings.update(4.0), None
     )
     network = replace(network, loss=settings.loss)
     samples = Samples(device.asarray(X), device.asarray(codes))
@@ -277,7 +294,7 @@ def test_samples_that_nothing_responds_to(device):
     X = np.array([[1.0], [-1.0], [2.0]])
     with small_trainer(weights, X, [0, 1, 1], device) as trainer:
         # The first of equal scores counts as predicted, as with argmax.
-        assert trainer.epoch(0, None).accuracy == 1 / 3
+        assert trainer.epoch(0, None, 1.0).accuracy == 1 / 3
         shares = device.asnumpy(trainer._arguments["sample_weights"])
     assert_array_equal(shares == 0, [False, True, False])
     assert shares.max() == 1
@@ -287,7 +304,7 @@ def test_dead_memories(device):
     weights = np.array([[-1.0, -1.0, -0.1], [-1.0, 0.9, -0.1], [-0.5] * 3, [0.5] * 3])
     X = np.array([[1.0, 0.5], [0.5, 1.0]])
     with small_trainer(weights, X, [0, 1], device) as trainer:
-        trainer.epoch(0, None)
+        trainer.epoch(0, None, 1.0)
         held = trainer.network.weights
         assert_array_equal(trainer.without_gradient(), [True, False, True])
         columns = np.full((4, 2), 0.25)
@@ -299,7 +316,7 @@ def test_dead_memories(device):
             Scaled.normalised(*map(device.asnumpy, trainer.velocity()[:2])).log_scale
         )
         assert_array_equal(moves, [False, True, False])
-        trainer.epoch(1, None)
+        trainer.epoch(1, None, 1.0)
         assert (device.asnumpy(held)[:, [0, 2]] != columns).all()
 
 
@@ -349,7 +366,7 @@ def test_faults_are_noticed(device, monkeypatch):
         with pytest.raises((TypeError, AssertionError)):
             train(device=device, order="F")
     launch = cuda._Scoring._launch
-    for left_out in "gather", "forward", "loss_gradient":
+    for left_out in "gather", "forward":
 
         def launch_others(self, kernel, *args, left_out=left_out):
             if kernel != left_out:
@@ -378,7 +395,9 @@ def test_faults_are_noticed(device, monkeypatch):
 
 def test_leases(device):
     with _gpu.session(device.cuda.Device(0), ""):
-        with _gpu.lease() as one, _gpu.lease() as same:
+        with device.cuda.Stream(), _gpu.lease() as one:
+            assert device.cuda.get_current_stream().ptr == one.stream.ptr
+        with _gpu.lease() as same:
             assert one is same
         others = []
 

@@ -56,7 +56,12 @@ def test_the_dead_are_reinitialised_and_at_rest(kind):
         exact=False,
         n_memories=3,
         intercept=0.0,
-        temperature=TemperatureRamp(1.0, 1.0, 0),
+        temperature=1.0,
+        ramp=TemperatureRamp(),
+        max_iter=1,
+        init_mean=0.0,
+        init_std=0.3,
+        confidence=1.0,
         learning_rate=LearningRate(1e-9, "constant", 1.0, 1),
         momentum=0.9,
         batch_size=2,
@@ -72,7 +77,7 @@ def test_the_dead_are_reinitialised_and_at_rest(kind):
     def after(epoch):
         samples = Samples(X, np.array([0, 1], np.int32))
         trainer = kind(network(), samples, settings)
-        trainer.epoch(0, None)
+        trainer.epoch(0, None, 1.0)
         assert_array_equal(trainer.without_gradient(), [1, 0, 1])
         before = to_numpy(trainer.network.weights).copy()
         _reinitialise_dead(trainer, samples, 0, epoch)

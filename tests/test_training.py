@@ -166,7 +166,7 @@ def test_schedules():
     assert_allclose(exponential.at(20), 0.1 * 0.998**9)
     assert LearningRate(0.1, "constant", 0.5, n_epochs=10).at(9) == 0.1
     assert LearningRate(0.1, "linear", 0.5, n_epochs=1).at(0) == 0.1
-    assert TemperatureRamp(9.0, 3.0, 0).at(0) == 3.0
+    assert TemperatureRamp(9.0, 0).at(0) == 1.0
 
 
 def test_minibatches_cover_all_samples_evenly():

@@ -10,8 +10,8 @@ from skdam.energies import (
     RectifiedPolynomial,
     Softplus,
 )
-from skdam.updates import EnergyDifference, Feedforward, get_update
 from skdam.losses import LogLoss, PowerError
+from skdam.updates import EnergyDifference, Feedforward, get_update
 
 N_FEATURES, N_CLASSES, N_MEMORIES, N_SAMPLES = 6, 3, 4, 5
 T = 1.7

@@ -5,9 +5,11 @@ the others are tested against; ``cpu`` and ``cuda`` compute the same fast.
 
 A trainer descends one step for every minibatch of an epoch. It offers
 
-- ``epoch(number, order)``: train for one epoch; return its :class:`EpochMetrics`;
+- ``epoch(number, order, temperature)``: train for one epoch; return its
+  :class:`EpochMetrics`;
 - ``network``: the network as it is now, at the temperature of the epoch;
-- ``velocity()``: the velocities of the memories, as :class:`~skdam.learning_rule.Scaled`;
+- ``velocity()``: the velocities of the memories, a
+  :class:`~skdam.learning_rule.Scaled`;
 - ``without_gradient()``: on the host, which memories had no gradient in the last
   minibatch;
 - ``reinitialise(memories, columns)``: replace some memories, given by their numbers, and
@@ -78,10 +80,10 @@ def trainer(
 
 
 def working_bytes(network: Any, batch_size: int) -> int:
-    """Return about what a step holds beside the data."""
-    n_units, n_memories = network.weights.shape
-    elements = 4 * n_memories * (n_units + batch_size) + batch_size * n_units
-    return 8 * elements
+    """Return about what a step holds on a GPU beside the data."""
+    from . import cuda
+
+    return cuda.working_bytes(network, batch_size)
 
 
 def _module(network: Any) -> Any:

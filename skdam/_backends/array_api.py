@@ -74,9 +74,11 @@ class ArrayApiTrainer:
             log_scale = self.device.asarray(velocity.log_scale) + velocity.common
             self._velocity = Scaled.normalised(values, log_scale)
 
-    def epoch(self, number: int, order: np.ndarray | None) -> EpochMetrics:
+    def epoch(
+        self, number: int, order: np.ndarray | None, temperature: float
+    ) -> EpochMetrics:
         settings, samples = self.settings, self.samples
-        self.network = replace(self.network, update=settings.update(number))
+        self.network = replace(self.network, update=settings.update(temperature))
         noise = None
         if settings.noise or settings.dropout:
             noise = InputNoise.of_epoch(
@@ -91,15 +93,18 @@ class ArrayApiTrainer:
             weights = None
             if samples.weights is not None:
                 weights = take_rows(samples.weights, rows)
-            losses, right = self._step(rows, codes, weights, number, noise)
+            losses, scores = self._step(rows, codes, weights, number, noise)
             xp = self.device.xp
+            if weights is None:
+                weights = xp.ones_like(losses)
+            right = xp.argmax(scores, axis=1) == codes
             hits += float(xp.count_nonzero(right))
-            loss += float(xp.sum(losses if weights is None else losses * weights))
-            weight += len(rows) if weights is None else float(xp.sum(weights))
+            loss += float(xp.sum(losses * weights))
+            weight += float(xp.sum(weights))
         return EpochMetrics(loss / weight, hits / len(samples))
 
     def _step(self, rows, codes, weights, number, noise) -> tuple[Array, Array]:
-        """Descend one step; return losses, and which predictions were right."""
+        """Descend one step; return losses and scores, before it."""
         network, settings, xp = self.network, self.settings, self.device.xp
         dtype, wide = network.weights.dtype, self.wide
         samples = self.device.asarray(dense_rows(self.samples.X, rows, dtype))
@@ -115,7 +120,6 @@ class ArrayApiTrainer:
         losses, delta, log_scale = network.loss.evaluate(
             scores, xp.where(is_true, one, -one)
         )
-        right = xp.argmax(scores, axis=1) == codes
         worth = followed(log_scale, scores, settings.gradient_tolerance)
         log_scale = xp.astype(log_scale, wide)
         if weights is not None:
@@ -141,7 +145,7 @@ class ArrayApiTrainer:
             momentum=settings.momentum,
         )
         self.network = replace(network, weights=xp.astype(weights, dtype))
-        return xp.astype(losses, wide), right
+        return xp.astype(losses, wide), xp.astype(scores, wide)
 
     def velocity(self) -> Scaled:
         return self._velocity

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from .._devices import to_numpy
 from ..learning_rule import Scaled
 from ..losses import MANY, PowerError
 from ..updates import Feedforward
@@ -44,6 +45,9 @@ __all__ = ["CpuTrainer", "forward", "trainer"]
 
 CHUNK_ELEMENTS = 2**20
 """Inputs that are prepared at once."""
+
+MOST_PREPARED_BYTES = 2**30
+"""Samples up to which all of them are kept as inputs, beside the samples themselves."""
 
 TILE_ELEMENTS = 2**16
 """Elements of the memories that are moved at once, so that they stay in the cache."""
@@ -205,6 +209,7 @@ class CpuTrainer(CpuScorer):
             self.log_weights = np.log(samples.weights).astype(dtype)
         per_chunk = CHUNK_ELEMENTS // (batch_size * max(n_visible, n_classes))
         self.batches_in_chunk = max(1, per_chunk)
+        self._prepare_inputs(n_visible)
         self._set_velocity(velocity)
         for shard in self.shards:
             shard.prepare(self.u)
@@ -212,9 +217,11 @@ class CpuTrainer(CpuScorer):
         self.log_tolerance = math.log(tolerance) if tolerance else -math.inf
         self.idle = np.zeros(weights.shape[1], bool)
 
-    def epoch(self, number: int, order: np.ndarray | None) -> EpochMetrics:
+    def epoch(
+        self, number: int, order: np.ndarray | None, temperature: float
+    ) -> EpochMetrics:
         settings, n_samples = self.settings, len(self.samples)
-        update = settings.update(number)
+        update = settings.update(temperature)
         self.network = network = replace(self.network, update=update)
         units = choose_units(update, settings.largest_overlap, self.dtype)
         log_factor = math.log(units.factor)
@@ -233,15 +240,7 @@ class CpuTrainer(CpuScorer):
             batches = self.batches[first : first + self.batches_in_chunk]
             start, stop = batches[0][0], batches[-1][1]
             rows = slice(start, stop) if order is None else order[start:stop]
-            v = inputs(
-                self.samples.X,
-                rows,
-                self.dtype,
-                update.temperature,
-                network.intercept,
-                noise,
-                None if noise is None else self.samples.hashes,
-            )
+            v = self._inputs(rows, stop - start, noise)
             loss.begin(rows, stop - start)
             for a, b in batches:
                 a, b = a - start, b - start
@@ -253,6 +252,42 @@ class CpuTrainer(CpuScorer):
         weights = self.samples.weights
         mass = n_samples if weights is None else weights.sum()
         return EpochMetrics(float(total / mass), hits / n_samples)
+
+    def _prepare_inputs(self, n_visible: int) -> None:
+        """Keep all samples as inputs, if they are dense, complete and not too many."""
+        X = self.samples.X
+        self.prepared, self.prepared_for = None, None
+        if isinstance(X, np.ndarray) and X.nbytes <= MOST_PREPARED_BYTES:
+            if not np.isnan(X.min(axis=0)).any():
+                self.prepared = X
+                a, b = self.batches[0][0], self.batches[: self.batches_in_chunk][-1][1]
+                self.chunk = np.empty((b - a + len(self.batches), n_visible), X.dtype)
+
+    def _inputs(self, rows, n_rows: int, noise: InputNoise | None) -> np.ndarray:
+        """Return the inputs of a chunk, in a buffer that the next chunk overwrites."""
+        network, X = self.network, self.samples.X
+        temperature = network.temperature
+        if self.prepared is None:
+            hashes = None if noise is None else self.samples.hashes
+            return inputs(
+                X, rows, self.dtype, temperature, network.intercept, noise, hashes
+            )
+        if self.prepared_for != temperature:
+            self.prepared = inputs(
+                X, slice(None), self.dtype, temperature, network.intercept
+            )
+            self.prepared_for = temperature
+        if noise is None and isinstance(rows, slice):
+            return self.prepared[rows]
+        v = self.chunk[:n_rows]
+        if isinstance(rows, slice):
+            v[...] = self.prepared[rows]
+        else:
+            np.take(self.prepared, rows, axis=0, out=v, mode="clip")
+        if noise is not None:
+            features = v[:, : network.n_features]
+            noise.apply(features, self.samples.hashes[rows], temperature)
+        return v
 
     def _step(self, v, loss, a, b, units, log_factor, rate, last) -> None:
         """Descend one step on the inputs v of samples a to b of the chunk."""
@@ -348,9 +383,10 @@ class CpuTrainer(CpuScorer):
             self.u = np.zeros(shape, dtype)
             self.log_scale = None
             return
-        self.u = np.array(velocity.values, dtype)
-        finite = np.isfinite(velocity.log_scale)
-        self.log_scales[finite] = velocity.log_scale[finite]
+        self.u = np.array(to_numpy(velocity.values), dtype)
+        log_scale = to_numpy(velocity.log_scale)
+        finite = np.isfinite(log_scale)
+        self.log_scales[finite] = log_scale[finite]
         self.log_scale = float(velocity.common) if self.u.any() else None
         self._set_scale()
 

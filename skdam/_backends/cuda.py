@@ -8,7 +8,7 @@ Samples that are not followed get the weight 0 but stay in the products: every m
 has the same shape.
 
 A step with B samples of N features, K memories and C classes takes ``4 B N K``
-operations in its products and about ``8 B C K`` beside them. It reads and writes
+operations in its products and about ``6 B C K`` beside them. It reads and writes
 ``4 B N + 5 B K + 7 N K`` numbers:
 
 - gather reads the samples and writes the inputs, 2 B N;
@@ -56,6 +56,9 @@ MAX_DIRECT_POWER = 8
 
 NO_NOISE = InputNoise(0.0, 0.0, (0, 0))
 
+OPTIONAL = "rows hashes shifts pool codes weights delta log_scales losses marks".split()
+"""Arrays that may be missing, in the arguments of kernels."""
+
 ALIGNMENT = 4
 """Rows of the inputs are padded to a multiple of this, as products like them."""
 
@@ -70,12 +73,7 @@ def source(energy: Energy) -> str:
 def compile_options(network: Any, largest: float | None = None) -> tuple[str, ...]:
     """Return the compiler's options that make the source one network's.
 
-    Parameters
-    ----------
-    network : Network
-        What is computed, in the precision of its memories.
-    largest : float, optional
-        What no overlap exceeds, in neurons; by default there is no bound.
+    No overlap exceeds ``largest``, in neurons; by default there is no bound.
     """
     energy, dtype = network.energy, np.dtype(network.weights.dtype)
     limits = np.finfo(dtype)
@@ -117,28 +115,12 @@ def _module(code: str, options: tuple[str, ...]) -> Any:
 
 
 @cache
-def _parameters() -> dict[str, list[str]]:
-    """Return the names of each kernel's parameters."""
-    return {kernel: [name for _, name in found] for kernel, found in _declared()}
-
-
-@cache
-def _types(real: Any) -> dict[str, Any]:
-    """Return the types of all parameters: a name is the same in every kernel."""
-    types = {
-        "real *": real,
-        "double *": np.float64,
-        "int *": np.int32,
-        "int ": np.int32,
-    }
-    types["unsigned *"] = np.uint32
-    return {name: types[kind] for _, found in _declared() for kind, name in found}
-
-
-def _declared() -> list[tuple[str, list[tuple[str, str]]]]:
+def _parameters() -> dict[str, dict[str, str]]:
+    """Return the parameters of each kernel, and their types."""
     text = (Path(__file__).parent / "training.cu").read_text()
     kernels = re.findall(r"__global__[^{]*?(\w+)\(([^()]*,[^()]*)\) {", text)
-    return [(name, re.findall(r"(\w+ \*?)(\w+)(?:,|$)", p)) for name, p in kernels]
+    found = {name: re.findall(r"(\w+) \*?(\w+)(?:,|$)", part) for name, part in kernels}
+    return {name: {k: kind for kind, k in found[name]} for name in found}
 
 
 def working_bytes(network: Any, batch_size: int) -> int:
@@ -147,7 +129,8 @@ def working_bytes(network: Any, batch_size: int) -> int:
     of_sample = 2 * n_memories + 2 * network.n_features + 4 * network.n_classes
     elements = (n_units + network.n_classes) * n_memories + batch_size * of_sample
     elements += POOL_SIZE + network.n_features
-    return network.weights.dtype.itemsize * elements + _gpu.WORKSPACE_BYTES
+    itemsize = 8 if "64" in str(network.weights.dtype) else 4
+    return itemsize * elements + _gpu.WORKSPACE_BYTES
 
 
 @contextmanager
@@ -169,21 +152,7 @@ def trainer(
 
 
 class _Scoring:
-    """Scores of one network, with the arguments of all kernels by their names.
-
-    Parameters
-    ----------
-    network : Network
-        What is computed.
-    batch_size : int
-        Largest number of samples at once.
-    lease : Lease
-        The stream, and what multiplies.
-    largest : float, optional
-        What no overlap exceeds, in neurons; by default there is no bound.
-    n_bytes : int
-        Size of what else is sent to the device.
-    """
+    """Scores of one network, and the arguments of all kernels by their names."""
 
     def __init__(
         self,
@@ -197,10 +166,15 @@ class _Scoring:
         self._largest = largest
         self._options: tuple[str, ...] = ()
         self._dtype = np.dtype(network.weights.dtype)
+        types = {"real": self._dtype, "double": np.float64}
+        types |= {"int": np.int32, "unsigned": np.uint32}
+        parameters = [item for own in _parameters().values() for item in own.items()]
+        # What a name stands for is the same in every kernel.
+        self._types = {name: types[kind] for name, kind in parameters}
         # In the exact update, the classification units at -1 are inputs too.
         exact = isinstance(network.update, EnergyDifference)
         self._n_inputs = network.n_visible + network.n_classes * exact
-        self._arguments = {
+        self._arguments = dict.fromkeys(OPTIONAL, np.intp(0)) | {
             "n_features": np.int32(network.n_features),
             "n_visible": np.int32(network.n_visible),
             "n_memories": np.int32(network.n_memories),
@@ -210,7 +184,7 @@ class _Scoring:
         weights = self._put("memories", network.weights)
         self.network = replace(network, weights=weights)
         self._arguments["connections"] = weights[network.n_visible :]
-        self._empty("inputs", batch_size, self._arguments["width"])
+        self._empty("inputs", batch_size, int(self._arguments["width"]))
         self._empty("x", batch_size, network.n_memories)
         self._empty("settings", 9)
         self._staged = self._empty("X", batch_size, network.n_features)
@@ -263,38 +237,33 @@ class _Scoring:
         """Compute scores, and what follows from them."""
         arguments, n_inputs = self._arguments, self._n_inputs
         arguments["staged"] = np.int32(staged)
-        self._launch("gather", n_samples, _threads(arguments["width"], FORWARD_THREADS))
+        n_threads = _threads(int(arguments["width"]), FORWARD_THREADS)
+        self._launch("gather", n_samples, n_threads)
         self.lease.matmul(
             arguments["inputs"][:n_samples, :n_inputs],
             arguments["memories"][:n_inputs],
             arguments["x"][:n_samples],
         )
-        n_threads = _threads(arguments["n_memories"], FORWARD_THREADS)
+        n_threads = _threads(self.network.n_memories, FORWARD_THREADS)
         self._launch("forward", n_samples, n_threads)
 
     def _launch(self, kernel: str, n_blocks: int, n_threads: int) -> None:
-        """Launch a kernel; arrays that there are not are null pointers."""
-        arguments = [
-            self._arguments.get(name, np.intp(0)) for name in _parameters()[kernel]
-        ]
-        self._kernels[kernel]((n_blocks,), (n_threads,), tuple(arguments))
+        arguments = tuple(self._arguments[name] for name in _parameters()[kernel])
+        self._kernels[kernel]((n_blocks,), (n_threads,), arguments)
 
     # All arrays of the kernels are made here, in C order and of the declared type.
 
     def _empty(self, name: str, *shape: int) -> Array:
-        array = _gpu.cupy.empty(shape, _types(self._dtype)[name])
-        self._arguments[name] = array
-        return array
+        return self._put(name, _gpu.cupy.empty(shape, self._types[name]))
 
     def _put(self, name: str, array: Any) -> Array:
         array = _gpu.cupy.asarray(array)
-        array = _gpu.cupy.ascontiguousarray(array, _types(self._dtype)[name])
+        array = _gpu.cupy.ascontiguousarray(array, self._types[name])
         self._arguments[name] = array
         return array
 
     def _send(self, name: str, values: Any) -> None:
-        values = np.ascontiguousarray(values, _types(self._dtype)[name])
-        self._sender.send(values, self._arguments[name])
+        self._sender.send(np.array(values, self._types[name]), self._arguments[name])
 
     def _is_here(self, X: Any) -> bool:
         return isinstance(X, _gpu.cupy.ndarray)
@@ -334,32 +303,31 @@ class CudaTrainer(_Scoring):
         self._empty("common_scale", 1)
         self._order = self._empty("rows", n_samples)
         self._totals = self._empty("totals", 3)
-        cupy = _gpu.cupy
         if velocity is None:
-            shape = network.weights.shape
-            velocity = Scaled(cupy.zeros(shape), cupy.zeros(n_memories))
-        values = self._put("velocity", cupy.array(velocity.values))
+            velocity = Scaled(np.zeros(network.weights.shape), np.zeros(n_memories))
+        values = self._put("velocity", _gpu.cupy.array(velocity.values))
         self._put("peaks", abs(values).max(axis=0))
-        self._put("velocity_scales", cupy.asarray(velocity.log_scale) + velocity.common)
+        self._put("velocity_scales", velocity.log_scale + velocity.common)
         self._X = None if self._is_here(samples.X) else samples.X
         if self._X is None:
             self._put("X", samples.X)
         self._is_recordable = self._X is None and len(self._batches) <= MAX_STEPS
         self._graph = None
 
-    def epoch(self, number: int, order: np.ndarray | None) -> EpochMetrics:
+    def epoch(
+        self, number: int, order: np.ndarray | None, temperature: float
+    ) -> EpochMetrics:
         settings = self.settings
-        self.network = replace(self.network, update=settings.update(number))
-        noise = InputNoise.of_epoch(
-            settings.noise, settings.dropout, settings.seed, number
-        )
+        self.network = replace(self.network, update=settings.update(temperature))
+        std, dropout = settings.noise, settings.dropout
+        noise = InputNoise.of_epoch(std, dropout, settings.seed, number)
         options, rate = self._options, settings.learning_rate.at(number)
         tolerance = settings.gradient_tolerance
         self.take_settings(rate, settings.momentum, noise, tolerance)
-        if "shifts" in self._arguments:
+        if std or dropout:
             self._send("shifts", noise.shifts)
         if order is None:
-            order = np.arange(self._batches[-1][1])
+            order = np.arange(len(self._order))
         self._sender.send(order.astype(np.int32), self._order)
         self._totals.fill(0)
         if options != self._options:
@@ -372,8 +340,8 @@ class CudaTrainer(_Scoring):
             self._steps(order)
         else:
             self._graph.launch()
-        loss, weight, hits = _gpu.cupy.asnumpy(self._totals)
-        return EpochMetrics(float(loss / weight), float(hits) / len(order))
+        loss, weight, hits = _gpu.cupy.asnumpy(self._totals).tolist()
+        return EpochMetrics(loss / weight, hits / len(order))
 
     def _steps(self, order: np.ndarray) -> None:
         arguments = self._arguments
@@ -383,11 +351,9 @@ class CudaTrainer(_Scoring):
             n_samples, staged = stop - start, self._X is not None
             if staged:
                 self._stage(self._X, order[start:stop])
-            arguments |= {
-                "rows": self._order[start:stop],
-                "n_samples": np.int32(n_samples),
-            }
-            self._forward(n_samples, staged=staged)
+            arguments["rows"] = self._order[start:stop]
+            arguments["n_samples"] = np.int32(n_samples)
+            self._forward(n_samples, staged)
             self._launch("loss_gradient", 1, _threads(n_samples, LOSS_THREADS))
             self._launch("backward", n_blocks, THREADS)
             inputs = arguments["inputs"][:n_samples, :n_visible]
@@ -412,7 +378,7 @@ class CudaTrainer(_Scoring):
 
 def _threads(n_elements: int, most: int) -> int:
     """Return how many threads of a block share some elements: whole warps."""
-    return min(most, -(-int(n_elements) // 32) * 32)
+    return min(most, -(-n_elements // 32) * 32)
 
 
 def _record(stream: Any, work: Callable[[], None]) -> Any:

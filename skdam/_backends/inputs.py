@@ -94,8 +94,8 @@ class InputNoise:
         dropout = hashes * np.uint32(0x9E3779B1) + np.uint32(self.shifts[1])
         return noise % np.uint32(POOL_SIZE), dropout % np.uint32(POOL_SIZE)
 
-    def apply(self, samples: np.ndarray, hashes: np.ndarray) -> None:
-        """Change samples on the host in place.
+    def apply(self, samples: np.ndarray, hashes: np.ndarray, unit: float = 1.0) -> None:
+        """Change samples on the host, in units of ``unit``, in place.
 
         Examples
         --------
@@ -115,7 +115,7 @@ class InputNoise:
         noise, dropout = self.places(hashes)
         if self.std:
             drawn = windows[noise]
-            drawn *= self.amplitude
+            drawn *= samples.dtype.type(self.amplitude / unit)
             samples += drawn
         if self.dropout:
             keep = windows[dropout] >= self.threshold
@@ -167,6 +167,9 @@ def _hashed_floats(numbers: np.ndarray) -> np.ndarray:
 
 def dense_rows(X: Any, rows: slice | np.ndarray, dtype: Any) -> Array:
     """Return a dense copy of rows of X."""
+    if sparse.issparse(X) or is_numpy_array(X):
+        # The type may be one of another namespace.
+        dtype = np.dtype("float32" if "float32" in str(dtype) else "float64")
     if sparse.issparse(X):
         return X[rows].toarray().astype(dtype, copy=False)
     if not is_numpy_array(X):

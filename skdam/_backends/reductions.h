@@ -1,5 +1,5 @@
-/* Sums and largest elements over the threads of a warp and of a block, in a fixed order.
- * Blocks have a multiple of 32 threads; every thread gets the result. */
+/* Sums and largest elements over the threads of a warp and of a block, in a fixed
+ * order. Blocks have a multiple of 32 threads; every thread gets the result. */
 #ifndef FUNCTION
 #define FUNCTION static __device__ __forceinline__
 #endif

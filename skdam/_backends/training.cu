@@ -1,20 +1,20 @@
 /* The step of training, in the order of its kernels:
  *
  *   gather         the inputs: rows of the data with their noise, and the intercept
- *   (product)      overlaps x = inputs . weights
+ *   (product)      overlaps x = inputs . memories
  *   forward        scores, and the loss of each sample with its gradient
  *   loss_gradient  which samples are followed, and the scale that they share
  *   backward       -dC/dx, and the velocity of xi_alpha
- *   (product)      velocity of xi_i: what is left of it, and inputs^T . -dC/dx
+ *   (product)      the velocity of xi_i, to which inputs^T . -dC/dx is added
  *   apply_update   step normalised for each memory, clipping
  *
- * Arrays are in C order, memories last: weights and velocity (n_units, n_memories), x and
- * dC/dx (n_samples, n_memories), scores and delta (n_samples, CLASSES). All sums are in
- * a fixed order, so that the same seed gives the same bits.
+ * Arrays are in C order, memories last: memories and velocity (n_units, n_memories),
+ * x and dC/dx (n_samples, n_memories), scores and delta (n_samples, CLASSES). All sums
+ * are in a fixed order, so that the same seed gives the same bits.
  *
  * The velocity of memory mu is velocity[:, mu] exp(velocity_scales[mu]). Its decay only
- * lowers the scale; the gradient is brought to it while it is small, in dC/dx. Where the
- * numbers would leave their range, the scale is set anew.
+ * lowers the scale, to which the gradient is brought in dC/dx. Where the numbers would
+ * leave their range, the scale is set anew.
  *
  * Also set when compiled: LOSS, 0 for the power objective and 1 for cross-entropy;
  * CLASSES, their number; CLASS_TILE, how many of them are held in registers; MANY, the
@@ -271,6 +271,11 @@ FUNCTION real lane_sum(real mine, real *shared) {
     return sum;
 }
 
+/* f(x) of a sample's weight; without its constant factor where steep. */
+FUNCTION real weighted(real x, real weight) {
+    return STEEP ? scaled(x, 1, weight) : weight * activation(x);
+}
+
 /* One block for LANES memories, whose threads share the samples. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     backward(const real *x, const real *connections, const real *delta,
@@ -304,7 +309,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     double top = fmax(kept, added);
     if (!(fabs(top - scale) <= 0.25 * LOG_MAX)) {
         real change = kept > LOWEST ? (real)exp(scale - top) : (real)0;
-        for (long long unit = group; inside && unit < n_visible + CLASSES; unit += GROUPS)
+        int n_units = inside ? n_visible + CLASSES : 0;
+        for (long long unit = group; unit < n_units; unit += GROUPS)
             velocity[unit * n_memories + memory] *= change;
         scale = top > LOWEST ? top : 0;
     }
@@ -313,7 +319,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     real factor = DIFFERENCE ? (real)1 : 2 * inverse_temperature;
     if (STEEP && DIFFERENCE && IS_POWER) factor *= (real)POWER;
 
-    real slopes = 0;
+    real slopes = 0, highest = NONE;
     for (int alpha = 0; alpha < CLASSES; alpha += CLASS_TILE) {
         real xi[CLASS_TILE], sums[CLASS_TILE];
 #pragma unroll
@@ -326,11 +332,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             long long place = (long long)sample * n_memories + memory;
             const real *error = delta + (long long)sample * CLASSES + alpha;
             real overlap = x[place], weight = sample_weights[sample];
+            int followed = weight > (STEEP ? NONE : (real)0);
+            if (followed) highest = fmax(highest, overlap);
             weight = STEEP ? weight + log_factor : weight * (real)exp(log_factor);
             real derivative = 0, active, steepness;
             if (DIFFERENCE) {
-                steepness = STEEP ? scaled(overlap, 1, weight)
-                                  : weight * activation(overlap);
+                active = weighted(overlap, weight);
             } else if (STEEP) {
                 active = steepness = scaled(overlap, 2, weight);
                 if (IS_POWER) {
@@ -346,9 +353,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 if (alpha + k < CLASSES) {
                     if (DIFFERENCE) {
                         real to = overlap + 2 * xi[k] * inverse_temperature;
-                        active = STEEP ? scaled(to, 1, weight) : weight * activation(to);
-                        derivative += error[k] * (active - steepness);
-                        sums[k] += 2 * error[k] * active;
+                        real flipped = weighted(to, weight);
+                        if (followed && error[k] != 0) highest = fmax(highest, to);
+                        derivative += error[k] * (flipped - active);
+                        sums[k] += 2 * error[k] * flipped;
                     } else {
                         derivative += error[k] * xi[k];
                         sums[k] += error[k] * active;
@@ -356,8 +364,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 }
             derivative *= DIFFERENCE ? -factor : -factor * steepness;
             slopes += derivative;
-            if (inside)
-                d_overlaps[place] = derivative + (alpha > 0 ? d_overlaps[place] : (real)0);
+            if (alpha > 0) derivative += d_overlaps[place];
+            if (inside) d_overlaps[place] = derivative;
         }
         for (int k = 0; k < CLASS_TILE; ++k)
             shared[k * THREADS + threadIdx.x] =
@@ -366,23 +374,23 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         for (int i = threadIdx.x; i < CLASS_TILE * LANES; i += THREADS) {
             int k = i / LANES, which = first + i % LANES;
             real sum = 0;
-            for (int j = i % LANES; j < THREADS; j += LANES) sum += shared[k * THREADS + j];
+            for (int j = i % LANES; j < THREADS; j += LANES)
+                sum += shared[k * THREADS + j];
             if (alpha + k < CLASSES && which < n_memories)
                 d_connections[(long long)(alpha + k) * n_memories + which] = sum;
         }
         __syncthreads();
     }
     /* In the exact update, every xi_gamma also lowers its memory's overlap x. */
-    real lowered = DIFFERENCE ? lane_sum(slopes, shared) * inverse_temperature : (real)0;
-    real moves = 0;
-    for (int alpha = group; alpha < CLASSES && inside; alpha += GROUPS) {
-        real change = d_connections[(long long)alpha * n_memories + memory] - lowered;
-        velocity[(long long)(n_visible + alpha) * n_memories + memory] += change;
-        if (change != 0) moves = 1;
-    }
-    moves = lane_max(moves, shared);
+    real lowered = 0;
+    if (DIFFERENCE) lowered = lane_sum(slopes, shared) * inverse_temperature;
+    for (int alpha = group; alpha < CLASSES && inside; alpha += GROUPS)
+        velocity[(long long)(n_visible + alpha) * n_memories + memory] +=
+            d_connections[(long long)alpha * n_memories + memory] - lowered;
+    highest = lane_max(highest, shared);
     if (group == 0 && inside) {
-        idle[memory] = !(moves > 0);
+        /* Without a gradient is a memory that no followed sample activates. */
+        idle[memory] = !(highest > (RECTIFIED ? (real)0 : NONE));
         velocity_scales[memory] = scale;
     }
 }
