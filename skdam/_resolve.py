@@ -23,7 +23,7 @@ __all__ = [
     "resolve",
 ]
 
-BEND_OVER_LENGTH = 0.7
+BEND_OVER_LENGTH, BEND_OVER_LENGTH_EXPONENTIAL = 0.7, 1.4
 """Temperature of energies that are no power, in units of a sample's length."""
 
 LEAST_SAMPLES = 100
@@ -135,6 +135,8 @@ class Settings:
         T, in neurons.
     ramp : TemperatureRamp
         Factor of T in the first epochs.
+    input_scale : float
+        What features are divided by, before they are states of neurons.
     max_iter : int
         Number of epochs.
     learning_rate : LearningRate
@@ -170,6 +172,7 @@ class Settings:
     intercept: float
     temperature: float
     ramp: TemperatureRamp
+    input_scale: float
     max_iter: int
     learning_rate: LearningRate
     momentum: float
@@ -237,11 +240,20 @@ def resolve(
     intercept = _intercept(params["intercept_scaling"], statistics, given, previous)
     batch_size = _batch_size(params["batch_size"], n_samples)
     max_iter = _max_iter(params["max_iter"], n_samples, batch_size)
-    temperature = params["temperature"]
-    if temperature == "auto" and incremental and previous is not None:
-        temperature = previous.temperature
-    elif temperature == "auto":
-        temperature = auto_temperature(energy, loss, n_memories, statistics, intercept)
+    temperature, scale = params["temperature"], 1.0
+    exact = params["formulation"] == "energy"
+    if temperature == "auto":
+        if exact or getattr(energy, "growth", None) != "power":
+            # Features of any unit become states of order 1, as those of the
+            # classification units are. For powers of the feedforward dual alone, the
+            # temperature makes up for the unit.
+            scale = statistics.unit
+        temperature = auto_temperature(
+            energy, loss, n_memories, statistics.divided_by(scale), intercept / scale
+        )
+        if exact:
+            # Flipping a unit changes an overlap by up to 2, and F by its power.
+            temperature += float(getattr(energy, "power", 0)) / 4
     noise, reinit = params["input_noise"], params["reinit_dead"]
     if noise == "auto":
         noise = 0.0 if plain else INPUT_NOISE
@@ -259,11 +271,12 @@ def resolve(
     return Settings(
         energy=energy,
         loss=loss,
-        exact=params["formulation"] == "energy",
+        exact=exact,
         n_memories=n_memories,
         intercept=intercept,
         temperature=float(temperature),
         ramp=TemperatureRamp(*(params["temperature_ramp"] or ())),
+        input_scale=scale,
         max_iter=max_iter,
         learning_rate=LearningRate(
             float(params["learning_rate_init"]),
@@ -282,7 +295,7 @@ def resolve(
         n_reinit_epochs=(
             round(reinit * max_iter) if getattr(energy, "rectified", False) else 0
         ),
-        largest_overlap=largest / (1 - dropout) + intercept + 2 * n_classes,
+        largest_overlap=(largest / (1 - dropout) + intercept) / scale + 2 * n_classes,
         dtype="float32" if single else "float64",
         seed=seed,
     )
@@ -414,12 +427,14 @@ def auto_temperature(
     length = math.hypot(statistics.l2_norm, intercept)
     if not length:
         return 1.0
-    if getattr(energy, "growth", "linear") != "power":
+    growth = getattr(energy, "growth", "linear")
+    if growth != "power":
         # F bends within a few units of 0: that bend must lie among the overlaps.
-        return BEND_OVER_LENGTH * length
+        is_steep = growth == "exponential"
+        return length * (BEND_OVER_LENGTH_EXPONENTIAL if is_steep else BEND_OVER_LENGTH)
     n = float(energy.power)
     n_samples = max(statistics.n_samples, LEAST_SAMPLES)
-    unit = statistics.l2_norm / math.sqrt(len(statistics.std)) or 1.0
+    unit = statistics.unit
     alignment = 0.6 * max(0.0, 1 - 5 / n)
     steepness = max(1.0, getattr(loss, "exponent", 1.0) / 3) ** 0.4
     log_drive = math.log(n_memories / (3 * math.sqrt(n_samples))) - math.log(unit)

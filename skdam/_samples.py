@@ -34,20 +34,27 @@ class Samples:
     codes : array of shape (n_samples,)
         Number of each sample's class.
     weights : array of shape (n_samples,) or None
-        Positive weights; None: all are 1.
+        Positive weights, with those of the classes; None: all are 1.
+    sample_weights : array of shape (n_samples,) or None
+        The weights without those of the classes.
     """
 
     X: Array
     codes: Array
     weights: Array | None = None
+    sample_weights: Array | None = None
 
     def __len__(self) -> int:
         return self.X.shape[0]
 
     def take(self, rows: np.ndarray) -> Samples:
         """Return some of the samples, given by their numbers on the host."""
-        weights = None if self.weights is None else self.weights[rows]
-        return Samples(take_rows(self.X, rows), self.codes[rows], weights)
+        return Samples(
+            take_rows(self.X, rows),
+            self.codes[rows],
+            None if self.weights is None else self.weights[rows],
+            None if self.sample_weights is None else self.sample_weights[rows],
+        )
 
     @cached_property
     def hashes(self) -> np.ndarray:
@@ -85,6 +92,44 @@ class Statistics(NamedTuple):
     mean_length: float
     std_along_mean: float
     l1_norm_of_mean: float = 0.0
+
+    def averaged(self, other: Statistics, n: int, n_other: int) -> Statistics:
+        """Return the statistics of n samples and n_other more, put together.
+
+        The means of both are taken to be about the same.
+        """
+        share = n_other / (n + n_other)
+
+        def mean(one: Any, two: Any) -> Any:
+            return one + share * (two - one)
+
+        def root_mean_square(one: Any, two: Any) -> Any:
+            # As a ratio, so that no square overflows.
+            base = np.where(one > 0, one, 1.0)
+            ratio = two / base
+            mixed = base * np.sqrt(1 + share * (ratio**2 - 1))
+            return np.where(one > 0, mixed, np.sqrt(share) * two)
+
+        return Statistics(
+            max(self.n_samples, other.n_samples),
+            float(root_mean_square(self.l2_norm, other.l2_norm)),
+            mean(self.mean_l1_norm, other.mean_l1_norm),
+            max(self.max_l1_norm, other.max_l1_norm),
+            root_mean_square(self.std, other.std),
+            mean(self.mean_length, other.mean_length),
+            float(root_mean_square(self.std_along_mean, other.std_along_mean)),
+            mean(self.l1_norm_of_mean, other.l1_norm_of_mean),
+        )
+
+    @property
+    def unit(self) -> float:
+        """Root mean square of a feature; 1 where all are 0."""
+        return self.l2_norm / float(np.sqrt(len(self.std))) or 1.0
+
+    def divided_by(self, unit: float) -> Statistics:
+        """Return the statistics of the samples in another unit."""
+        n_samples, *lengths = self
+        return Statistics(n_samples, *(length / unit for length in lengths))
 
     @property
     def total_std(self) -> float:

@@ -39,11 +39,15 @@ __all__ = [
     "in_type",
     "on_device",
     "restored_on_error",
+    "warn_if_batch_differs",
     "warn_if_scales_differ",
 ]
 
 DOMINANT_SHARE = 0.99
 """Share of the variance in a few features above which a warning is due."""
+
+MOST_CHANGE = 5.0
+"""Ratio of the lengths of samples above which a warning is due."""
 
 SAMPLES = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": "allow-nan"}
 """What samples may be: NaN is a neuron of unknown state."""
@@ -56,6 +60,7 @@ def check_samples(
 
     Features are compared by their names, where X is a data frame.
     """
+    _refuse_dates(X, name)
     if name != "X":
         _check_feature_names(estimator, X, reset=False)
         X = check_array(X, **SAMPLES, input_name=name)
@@ -72,6 +77,31 @@ def check_samples(
         only.sum_duplicates()
         X = (only, *X[1:]) if isinstance(X, tuple) else only
     return X
+
+
+def _refuse_dates(X: Any, name: str) -> None:
+    """Raise an error that names the columns of dates and durations, if there are any."""
+    if hasattr(X, "dtypes") and hasattr(X, "columns"):
+        kinds = [getattr(kind, "numpy_dtype", kind) for kind in X.dtypes]
+        columns = [
+            column
+            for column, kind in zip(X.columns, kinds, strict=True)
+            if str(kind)
+            .lower()
+            .startswith(("datetime", "timedelta", "duration", "date"))
+        ]
+        what = f"columns {columns} of {name} hold"
+    else:
+        kind = getattr(getattr(X, "dtype", None), "kind", "")
+        columns, what = (
+            kind in ("M", "m") and isinstance(X, np.ndarray),
+            f"{name} holds",
+        )
+    if columns:
+        raise ValueError(
+            f"{what[0].upper()}{what[1:]} dates or durations, which are not numbers; "
+            "convert them first, to the days since a date for example."
+        )
 
 
 def check_training_data(
@@ -110,13 +140,14 @@ def check_training_data(
         to_numpy(sample_weight), estimator.class_weight, codes, classes
     )
     samples = Samples(X, codes.astype(np.int32), weights)
+    if sample_weight is not None:
+        samples.sample_weights = np.asarray(to_numpy(sample_weight), np.float64)
     if weights is not None and not (weights > 0).all():
         samples = samples.take(np.flatnonzero(weights > 0))
-    codes = samples.codes
-    if not incremental and (codes == codes[0]).all():
+    if len(classes) < 2:
         raise ValueError(
-            "y must hold at least two classes with positive weight, but holds only "
-            f"one class: {classes[codes[:1]].tolist()[0]!r}."
+            f"y must hold at least two classes, but holds only one class: "
+            f"{classes.tolist()[0]!r}."
         )
     return samples, classes
 
@@ -343,6 +374,22 @@ def warn_if_scales_differ(statistics: Statistics, name: str, stacklevel: int) ->
             stacklevel=stacklevel + 1,
         )
         return
+
+
+def warn_if_batch_differs(new: Statistics, old: Statistics, stacklevel: int) -> None:
+    """Warn if a batch of samples has another scale than those seen before."""
+    if (
+        not 1 / MOST_CHANGE
+        <= (new.l2_norm or 1.0) / (old.l2_norm or 1.0)
+        <= MOST_CHANGE
+    ):
+        warnings.warn(
+            f"The samples of this batch have a root mean square length of "
+            f"{new.l2_norm:.4g}, those of earlier ones {old.l2_norm:.4g}. Scale all "
+            "batches alike.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 @contextmanager

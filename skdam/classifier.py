@@ -33,6 +33,7 @@ from ._validation import (
     in_type,
     on_device,
     restored_on_error,
+    warn_if_batch_differs,
     warn_if_scales_differ,
 )
 from .energies import ENERGY_CONSTRAINT, get_energy
@@ -500,13 +501,22 @@ class DenseAssociativeMemoryClassifier(
         samples, validation = self._validation_data(
             samples, *validation, classes, home, rng
         )
-        params = self.get_params(deep=False)
+        params = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in self.get_params(deep=False).items()
+        }
         params["init"] = check_init(
             self.init, samples.X.shape[1], len(classes), self.n_memories
         )
         statistics = describe(samples.X, samples.weights)
         if previous is None:
             warn_if_scales_differ(statistics, "X", stacklevel=4)
+        n_seen = len(samples)
+        if incremental and previous is not None and self._run is not None:
+            before = self._run.statistics, self._run.n_samples
+            warn_if_batch_differs(statistics, before[0], stacklevel=4)
+            statistics = before[0].averaged(statistics, before[1], n_seen)
+            n_seen += before[1]
         settings = resolve(
             params,
             statistics,
@@ -528,6 +538,7 @@ class DenseAssociativeMemoryClassifier(
             self._train(
                 run, samples, validation, settings, given, home, rng, incremental
             )
+        run.statistics, run.n_samples = statistics, n_seen
         self._run = run if incremental else None
         self._report(run, samples, statistics, classes, incremental)
         return self
@@ -564,7 +575,9 @@ class DenseAssociativeMemoryClassifier(
                 "side. Change validation_fraction, or pass X_val and y_val."
             ) from error
         kept = np.setdiff1d(np.arange(len(samples)), held_out)
-        return samples.take(kept), samples.take(held_out)
+        validation = samples.take(held_out)
+        validation.weights = validation.sample_weights
+        return samples.take(kept), validation
 
     def _start(
         self, init, settings: Settings, n_classes: int, rng, incremental: bool
@@ -591,6 +604,7 @@ class DenseAssociativeMemoryClassifier(
                 settings.intercept,
                 settings.update(settings.temperature),
                 settings.loss,
+                settings.input_scale,
                 settings.confidence,
             )
         )
@@ -685,8 +699,8 @@ class DenseAssociativeMemoryClassifier(
                 network.energy,
                 network.loss,
                 network.n_memories,
-                statistics,
-                network.intercept,
+                statistics.divided_by(network.input_scale),
+                network.intercept / network.input_scale,
             )
             warnings.warn(
                 f"After {self.n_iter_} epochs {trouble}. Change temperature, now "

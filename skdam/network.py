@@ -51,6 +51,8 @@ class Network:
         Update of the classification units, with the energy F and the temperature T.
     loss : PowerError or LogLoss
         Objective of the training, which says what probabilities the scores stand for.
+    input_scale : float, default=1.0
+        What features are divided by, so that they are states of neurons of order 1.
     confidence : float, default=1.0
         Factor of the scores before they are turned into probabilities.
 
@@ -73,6 +75,7 @@ class Network:
     intercept: float
     update: Update
     loss: Loss
+    input_scale: float = 1.0
     confidence: float = 1.0
 
     @property
@@ -99,6 +102,11 @@ class Network:
     def temperature(self) -> float:
         """Temperature T, in neurons."""
         return self.update.temperature
+
+    @property
+    def unit(self) -> float:
+        """What features are divided by: the temperature, in units of the features."""
+        return self.temperature * self.input_scale
 
     @property
     def memories(self) -> Array:
@@ -181,7 +189,7 @@ class Network:
             open_ones = np.flatnonzero(~alive)
             which = device.asarray(memories[open_ones])
             weights = xp.take(self.weights, which, axis=1)
-            v = inputs(X, rows[some], weights.dtype, self.temperature, self.intercept)
+            v = inputs(X, rows[some], weights.dtype, self.unit, self.intercept)
             x = device.asarray(v) @ weights[: self.n_visible, :]
             x = x + self.update.offset(weights[self.n_visible :, :].T) + lift
             alive[open_ones] = to_numpy(xp.max(x, axis=0) > 0)
@@ -233,7 +241,7 @@ class Network:
             weights[self.n_visible :, :],
         )
         for rows in self._batches(X.shape[0]):
-            v = device.asarray(inputs(X, rows, wide, self.temperature, self.intercept))
+            v = device.asarray(inputs(X, rows, wide, self.unit, self.intercept))
             x = xp.astype(device.asarray(take_rows(states, rows)), wide)
             yield rows, v @ visible + x @ connections / self.temperature
 

@@ -251,6 +251,12 @@ def test_overlap():
     assert memory.overlap(half)[1] == 0.5
 
 
+def test_overlap_has_a_sign():
+    X = np.array([[1, 1, 1, 1], [-1, 1, 1, -1]])
+    nearest, m = DenseAssociativeMemory().fit(X).overlap([[-1, -1, -1, -1]])
+    assert (nearest.tolist(), m.tolist()) == ([1], [0])
+
+
 def test_score():
     X = random_patterns(4, 50)
     memory = DenseAssociativeMemory(random_state=0).fit(X)

@@ -156,6 +156,7 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
         temperature=2.0,
         ramp=TemperatureRamp(2.0, n_epochs=3),
         max_iter=4,
+        input_scale=1.0,
         init_mean=0.0,
         init_std=0.3,
         confidence=1.0,

@@ -220,6 +220,15 @@ def test_corrupted_cues():
     assert (trials.sweeps[trials.recovered] >= 2).all()
 
 
+@pytest.mark.parametrize("corruption", [0.52, 0.6, 0.75, 1.0])
+def test_corruption_is_the_share_of_flipped_neurons(corruption):
+    # Cues beyond one half overlap with no memory, and a rectified energy is flat there.
+    trials = simulate_recall(
+        100, 1, 3, "rectified_polynomial", 5, corruption=corruption, random_state=0
+    )
+    assert_allclose(trials.overlaps, 1 - 2 * corruption)
+
+
 def test_random_cues():
     trials = simulate_recall(40, 3, 2, n_trials=40, corruption=None, random_state=0)
     assert 0 < trials.recovered.mean() < 0.8

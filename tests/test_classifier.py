@@ -15,8 +15,9 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from skdam import DenseAssociativeMemoryClassifier
 from skdam._backends.cpu import CpuTrainer
-from skdam._resolve import auto_temperature
-from skdam._samples import Statistics
+from skdam._diagnosis import _describe
+from skdam._resolve import auto_temperature, resolve
+from skdam._samples import Statistics, describe
 from skdam.energies import LogCosh, Polynomial
 from skdam.losses import PowerError
 
@@ -73,7 +74,8 @@ def test_learns_prototypes(digits):
     # In the exact form every class adds its connection to the overlap: with few
     # visible neurons, high powers stand few classes.
     train, test = y_train < 3, y_test < 3
-    clf.set_params(formulation="energy").fit(X_train[train], y_train[train])
+    clf.set_params(formulation="energy", intercept_scaling="auto")
+    clf.fit(X_train[train], y_train[train])
     assert clf.score(X_test[test], y_test[test]) > 0.95
 
 
@@ -411,7 +413,7 @@ def test_compute_energy(digits):
     M, C, T = clf.memories_, clf.recognition_connections_, clf.temperature_
     for v, label, energy in zip(X_test[:5], y_test[:5], energies.T[:5], strict=True):
         state = np.where(clf.classes_ == label, 1.0, -1.0)
-        overlaps = (M @ v + C @ state) / T
+        overlaps = (M @ v / clf.network_.input_scale + C @ state) / T
         assert_allclose(energy[label], -sum(max(h, 0) ** 3 for h in overlaps))
     # The score of a class is the energy released by its unit alone going up.
     lowest = clf.classes_[energies.argmin(axis=0)]
@@ -526,7 +528,6 @@ def test_bad_parameters(parameter, value, digits):
         (lambda X, y: {"sample_weight": np.zeros(len(y))}, "weight"),
         (lambda X, y: {"sample_weight": -np.ones(len(y))}, "egative"),
         (lambda X, y: {"sample_weight": np.ones(3)}, "sample_weight.shape"),
-        (lambda X, y: {"sample_weight": (y == 3) * 1.0}, "at least two classes"),
         (lambda X, y: {"X_val": X}, "X_val and y_val"),
         (lambda X, y: {"y_val": y}, "X_val and y_val"),
         (lambda X, y: {"X_val": X, "y_val": y + 1}, "y_val holds labels"),
@@ -656,3 +657,80 @@ def test_samples_too_large_for_the_memories(digits):
         pytest.raises(ValueError, match="too large for the precision of the memories"),
     ):
         clf.predict(1e300 * X)
+
+
+@pytest.fixture
+def unbalanced(digits):
+    X, _, y, _ = digits
+    keep = (y < 3) & ((y != 1) | (np.arange(len(y)) % 10 == 0))
+    return X[keep], y[keep]
+
+
+def test_balanced_weights_are_over_the_number_of_samples(unbalanced):
+    X, y = unbalanced
+    by_class = small(class_weight="balanced", max_iter=3).fit(X, y)
+    by_sample = small(max_iter=3).fit(X, y, sample_weight=1 / np.bincount(y)[y])
+    assert_allclose(by_class.memories_, by_sample.memories_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("class_weight", [{1: 20.0}, "balanced"])
+def test_weights_of_classes_and_samples_are_multiplied(class_weight, unbalanced):
+    X, y = unbalanced
+    own = np.random.default_rng(0).uniform(0.1, 1, len(y))
+    share = 1 / np.bincount(y) if class_weight == "balanced" else np.array([1, 20, 1])
+    both = small(class_weight=class_weight, max_iter=3).fit(X, y, sample_weight=own)
+    product = small(max_iter=3).fit(X, y, sample_weight=own * share[y])
+    assert_allclose(both.memories_, product.memories_, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_automatic_temperature_goes_by_the_effective_number_of_samples(digits):
+    X, _, y, _ = (part[:300] for part in digits)
+    parameters = {"intercept_scaling": 0, "max_iter": 1}
+    weights = np.repeat([1.0, 1e-9], 300)
+    twice = small(**parameters).fit(np.tile(X, (2, 1)), np.tile(y, 2), weights)
+    once = small(**parameters).fit(X, y)
+    assert_allclose(twice.temperature_, once.temperature_, rtol=1e-6)
+
+
+def test_automatic_numbers_follow_the_number_of_samples():
+    # n_samples, n_classes: n_memories, batch_size
+    automatic = {
+        (60, 3): (100, 60),
+        (150, 3): (100, 50),
+        (9000, 3): (300, 300),
+        (100_000, 3): (2000, 500),
+        (150, 30): (300, 50),
+        (150, 300): (1000, 50),
+    }
+    params = DenseAssociativeMemoryClassifier().get_params()
+    statistics = describe(np.random.default_rng(0).normal(size=(9, 4)))
+    for (n_samples, n_classes), expected in automatic.items():
+        settings = resolve(
+            params,
+            statistics,
+            n_samples=n_samples,
+            n_classes=n_classes,
+            single=False,
+            seed=0,
+        )
+        assert (settings.n_memories, settings.batch_size) == expected
+
+
+@pytest.mark.parametrize(
+    "own_scores, right, message",
+    [
+        ([1, 1, 1, 1, 1, 1, 1, 1, -5, -5], 8, "saturated at -1 for 20% of samples"),
+        ([1, 1, 1, 1, 1, 1, 1, 1, 1, -5], 9, None),
+        ([1, 1, 1, 1, 1, -5, -5, -5, -5, -5], 5, r"classes \['b'\] are saturated"),
+        ([1, 1, 1, -1, -1, 1, 1, -1, -1, -1], 5, "hardly tell apart"),
+        ([1e-3] * 3 + [-1e-3] * 7, 3, "hardly respond to"),
+    ],
+)
+def test_failures_are_told_apart(own_scores, right, message):
+    codes = np.repeat([0, 1], 5)
+    own = np.array(own_scores, float)
+    scores = np.where(np.eye(2)[codes] == 1, own[:, None], 0.0)
+    assert (scores.argmax(axis=1) == codes).sum() == right
+    found = _describe(scores, codes, 1.0, np.array(["a", "b"]))
+    assert found is None if message is None else re.search(message, found)

@@ -59,6 +59,7 @@ def test_the_dead_are_reinitialised_and_at_rest(kind):
         temperature=1.0,
         ramp=TemperatureRamp(),
         max_iter=1,
+        input_scale=1.0,
         init_mean=0.0,
         init_std=0.3,
         confidence=1.0,

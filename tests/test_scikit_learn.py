@@ -1,6 +1,8 @@
 """The classifier inside scikit-learn's tools, on real data."""
 
+import ast
 import pickle
+import re
 
 import joblib
 import numpy as np
@@ -24,7 +26,9 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.fixes import parse_version
 
-from skdam import DenseAssociativeMemoryClassifier
+from skdam import DenseAssociativeMemory, DenseAssociativeMemoryClassifier
+from skdam._backends.cpu import CpuTrainer
+from skdam.network import Network
 
 HAS_CALLBACKS = parse_version(sklearn.__version__) >= parse_version("1.9")
 
@@ -132,6 +136,16 @@ def test_sample_weight_is_routed(digits):
         assert (result["test_score"] > 0.8).all()
 
 
+@pytest.mark.parametrize(
+    "estimator", [DenseAssociativeMemory, DenseAssociativeMemoryClassifier]
+)
+def test_defaults_are_those_of_the_docstring(estimator):
+    parameters = estimator.__doc__.split("Attributes\n")[0]
+    documented = re.findall(r"^    (\w+) : .*default=(.+)$", parameters, re.MULTILINE)
+    defaults = {name: ast.literal_eval(value) for name, value in documented}
+    assert defaults == estimator().get_params()
+
+
 @pytest.mark.skipif(not HAS_CALLBACKS, reason="callbacks need scikit-learn 1.9")
 class TestCallbacks:
     def test_scoring_monitor(self, digits):
@@ -206,3 +220,40 @@ class TestCallbacks:
             with pytest.raises(ValueError, match="device"):
                 clf.fit(X, y)
         clf.set_params(device="cpu").fit(X, y)
+
+    def test_begin_and_end_of_epochs_and_of_the_fit(self, monkeypatch, digits):
+        events, kept = [], {}
+
+        class Recorder:
+            def setup(self, estimator, context):
+                pass
+
+            def on_fit_task_begin(self, estimator, context):
+                events.append(f"{context.task_name} begins")
+
+            def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+                events.append(f"{context.task_name} ends")
+                kept[context.task_name] = fitted_estimator
+
+            def teardown(self, estimator, context):
+                pass
+
+        epoch = CpuTrainer.epoch
+
+        def recorded(self, *args):
+            events.append("training")
+            return epoch(self, *args)
+
+        # The best epoch is the second one.
+        scores = iter([0.1, 0.9, 0.2])
+        monkeypatch.setattr(CpuTrainer, "epoch", recorded)
+        monkeypatch.setattr(
+            Network, "mean_loss_and_accuracy", lambda *args: (0.5, next(scores))
+        )
+        X, _, y, _ = digits
+        clf = small(max_iter=3, early_stopping=True).set_callbacks(Recorder()).fit(X, y)
+        each = ["epoch begins", "training", "epoch ends"]
+        assert events == ["fit begins", *3 * each, "fit ends"]
+        assert clf.best_iter_ == 2
+        assert_array_equal(kept["fit"].memories_, clf.memories_)
+        assert not np.array_equal(kept["epoch"].memories_, clf.memories_)

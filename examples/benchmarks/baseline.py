@@ -61,7 +61,7 @@ CANDIDATES = {
     "temperature x 2": {"temperature": 2},
     "30 epochs": {"max_iter": 30},
     "120 epochs": {"max_iter": 120},
-    "100 memories": {"n_memories": 100},
+    "200 memories": {"n_memories": 200},
     "400 memories": {"n_memories": 400},
     "gradient tolerance 0.1": {"gradient_tolerance": 0.1},
     "no intercept": {"intercept_scaling": 0},

@@ -39,7 +39,7 @@ def forward(network: Any, batch_size: int) -> Iterator[Callable]:
             samples,
             slice(None),
             network.weights.dtype,
-            network.temperature,
+            network.unit,
             network.intercept,
         )
         return _scores(network, v)[1]
@@ -112,7 +112,7 @@ class ArrayApiTrainer:
             samples = to_numpy(samples)
             noise.apply(samples, self.samples.hashes[rows])
             samples = self.device.asarray(samples)
-        v = inputs(samples, slice(None), dtype, network.temperature, network.intercept)
+        v = inputs(samples, slice(None), dtype, network.unit, network.intercept)
         x, scores = _scores(network, v)
         classes = self.device.asarray(np.arange(network.n_classes, dtype=np.int32))
         is_true = codes[:, None] == classes

@@ -161,7 +161,7 @@ def forward(network: Any, batch_size: int) -> Iterator[Callable]:
         scorer = CpuScorer(network, batch_size, threads)
 
         def function(X, rows: slice) -> np.ndarray:
-            v = inputs(X, rows, dtype, network.temperature, network.intercept)
+            v = inputs(X, rows, dtype, network.unit, network.intercept)
             largest = float(np.abs(v).sum(axis=1).max(initial=0))
             largest = largest * network.temperature + 2 * network.n_classes
             units = choose_units(network.update, largest, dtype)
@@ -266,17 +266,13 @@ class CpuTrainer(CpuScorer):
     def _inputs(self, rows, n_rows: int, noise: InputNoise | None) -> np.ndarray:
         """Return the inputs of a chunk, in a buffer that the next chunk overwrites."""
         network, X = self.network, self.samples.X
-        temperature = network.temperature
+        unit = network.unit
         if self.prepared is None:
             hashes = None if noise is None else self.samples.hashes
-            return inputs(
-                X, rows, self.dtype, temperature, network.intercept, noise, hashes
-            )
-        if self.prepared_for != temperature:
-            self.prepared = inputs(
-                X, slice(None), self.dtype, temperature, network.intercept
-            )
-            self.prepared_for = temperature
+            return inputs(X, rows, self.dtype, unit, network.intercept, noise, hashes)
+        if self.prepared_for != unit:
+            self.prepared = inputs(X, slice(None), self.dtype, unit, network.intercept)
+            self.prepared_for = unit
         if noise is None and isinstance(rows, slice):
             return self.prepared[rows]
         v = self.chunk[:n_rows]
@@ -286,7 +282,7 @@ class CpuTrainer(CpuScorer):
             np.take(self.prepared, rows, axis=0, out=v, mode="clip")
         if noise is not None:
             features = v[:, : network.n_features]
-            noise.apply(features, self.samples.hashes[rows], temperature)
+            noise.apply(features, self.samples.hashes[rows], unit)
         return v
 
     def _step(self, v, loss, a, b, units, log_factor, rate, last) -> None:

@@ -186,9 +186,9 @@ class _Scoring:
         self._arguments["connections"] = weights[network.n_visible :]
         self._empty("inputs", batch_size, int(self._arguments["width"]))
         self._empty("x", batch_size, network.n_memories)
-        self._empty("settings", 9)
+        self._empty("settings", 10)
         self._staged = self._empty("X", batch_size, network.n_features)
-        self._sender = _gpu.Sender(max(n_bytes, self._staged.nbytes, 9 * 8))
+        self._sender = _gpu.Sender(max(n_bytes, self._staged.nbytes, 10 * 8))
 
     def take_settings(
         self,
@@ -209,6 +209,7 @@ class _Scoring:
             noise.threshold,
             noise.scale,
             math.log(tolerance) if tolerance else -math.inf,
+            1 / network.unit,
         ]
         self._send("settings", settings)
         options = compile_options(network, self._largest)

@@ -34,6 +34,7 @@
 #define DROPOUT_BELOW 6
 #define DROPOUT_FACTOR 7
 #define LOG_TOLERANCE 8
+#define INVERSE_UNIT 9
 
 #define GROUPS (THREADS / LANES)
 
@@ -71,9 +72,10 @@ extern "C" __global__ void gather(const real *X, const int *rows, int staged,
         } else if (j < n_visible) {
             state = (real)settings[INTERCEPT];
         } else if (DIFFERENCE && j < n_visible + CLASSES) {
-            state = -1;
+            inputs[place * width + j] = -(real)settings[INVERSE_TEMPERATURE];
+            continue;
         }
-        inputs[place * width + j] = state * (real)settings[INVERSE_TEMPERATURE];
+        inputs[place * width + j] = state * (real)settings[INVERSE_UNIT];
     }
 }
 
