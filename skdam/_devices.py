@@ -142,11 +142,12 @@ def compute_device(name: str, X: Any) -> Device:
     ValueError
         If X lives elsewhere, or there is no such device.
     """
-    check_device_name(name)
     home = Device.of(X)
-    if home.is_host:
-        if name == "cpu" or (name == "auto" and not _gpu.count_devices()):
-            return home
+    on_host = home is HOST or home.is_host
+    if on_host and (name == "cpu" or (name == "auto" and not _gpu.count_devices())):
+        return home
+    check_device_name(name)
+    if on_host:
         return _cuda_device(name)
     if name != "auto":
         kind, _, number = name.partition(":")

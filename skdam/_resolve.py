@@ -47,6 +47,9 @@ SMALL_STEP = 2**22
 REINIT_DEAD = 0.4
 """Share of the epochs after which dead memories are reinitialised by default."""
 
+LEAST_REINIT_STEPS = 10
+"""Steps between two reinitialisations, at least."""
+
 INPUT_NOISE = 0.15
 """Noise on the features by default, in units of their standard deviation."""
 
@@ -151,10 +154,12 @@ class Settings:
     noise, dropout : float
         Standard deviation of the noise on the features, and share of the features that
         is dropped out.
-    init_mean, init_std : float
-        Mean and standard deviation of the initial memories, if they are drawn.
-    n_reinit_epochs : int
-        Epochs, from the first on, after which dead memories are reinitialised.
+    init_mean, init_std, reinit_std : float
+        Mean and standard deviation of the initial memories, if they are drawn, and
+        standard deviation of reinitialised ones.
+    n_reinit_epochs, reinit_every : int
+        Epochs, from the first on, in which dead memories are reinitialised, and after
+        how many epochs of them each time.
     confidence : float
         Factor of the scores in probabilities.
     largest_overlap : float
@@ -182,7 +187,9 @@ class Settings:
     dropout: float
     init_mean: float
     init_std: float
+    reinit_std: float
     n_reinit_epochs: int
+    reinit_every: int
     confidence: float
     largest_overlap: float
     dtype: str
@@ -291,10 +298,12 @@ def resolve(
         dropout=dropout,
         init_mean=init[0] if isinstance(init, tuple) else 0.0,
         init_std=init[1] if isinstance(init, tuple) else auto_init_std(n_features),
+        reinit_std=auto_init_std(n_features),
         confidence=auto_confidence(statistics.n_samples, n_classes),
         n_reinit_epochs=(
             round(reinit * max_iter) if getattr(energy, "rectified", False) else 0
         ),
+        reinit_every=math.ceil(LEAST_REINIT_STEPS / math.ceil(n_samples / batch_size)),
         largest_overlap=(largest / (1 - dropout) + intercept) / scale + 2 * n_classes,
         dtype="float32" if single else "float64",
         seed=seed,

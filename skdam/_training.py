@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _backends
-from ._resolve import Settings, auto_init_std
+from ._resolve import Settings
 from ._samples import Samples
 from .learning_rule import Scaled
 from .network import Network
@@ -182,8 +182,11 @@ def train(
                     epoch, order, settings.temperature * settings.ramp.at(epoch)
                 )
                 _check_finite(metrics.loss, epoch, backend.network)
-                if epoch < settings.n_reinit_epochs:
-                    _reinitialise_dead(backend, samples, settings.seed, epoch)
+                if (
+                    epoch < settings.n_reinit_epochs
+                    and (epoch + 1) % settings.reinit_every == 0
+                ):
+                    _reinitialise_dead(backend, samples, settings, epoch)
                 run.network, run.accuracy = backend.network, metrics.accuracy
                 if validation is not None:
                     loss, score = run.network.mean_loss_and_accuracy(
@@ -223,7 +226,9 @@ def _check_finite(loss: float, epoch: int, network: Network) -> None:
         )
 
 
-def _reinitialise_dead(backend: Any, samples: Samples, seed: int, epoch: int) -> None:
+def _reinitialise_dead(
+    backend: Any, samples: Samples, settings: Settings, epoch: int
+) -> None:
     """Reinitialise the memories that no sample activates, and set them at rest.
 
     With a rectified energy such a memory has no gradient, so that the rule never
@@ -239,9 +244,8 @@ def _reinitialise_dead(backend: Any, samples: Samples, seed: int, epoch: int) ->
     if not dead.size:
         return
     n_units = backend.network.weights.shape[0]
-    rng = np.random.RandomState([seed, epoch])
-    std = auto_init_std(backend.network.n_features)
-    drawn = rng.normal(0, std, (dead.size, n_units)).clip(-1, 1)
+    rng = np.random.RandomState([settings.seed, epoch])
+    drawn = rng.normal(0, settings.reinit_std, (dead.size, n_units)).clip(-1, 1)
     backend.reinitialise(dead, np.ascontiguousarray(drawn.T))
 
 

@@ -266,6 +266,8 @@ def on_device(classes: np.ndarray, device: Device) -> Any:
 
 def decode(codes: Any, classes: Any) -> Any:
     """Return the label of each class number, where the numbers live if it can."""
+    if type(codes) is type(classes) is np.ndarray:
+        return classes[codes]
     if is_numpy_array(classes):
         classes = on_device(classes, Device.of_array(codes))
     if is_numpy_array(classes):

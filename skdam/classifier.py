@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
-from ._devices import Device, check_same_device, compute_device, to_numpy
+from ._devices import HOST, Device, check_same_device, compute_device, to_numpy
 from ._diagnosis import describe_failure
 from ._resolve import Settings, auto_temperature, resolve
 from ._samples import Samples, Statistics, describe
@@ -586,6 +587,7 @@ class DenseAssociativeMemoryClassifier(
         run = getattr(self, "_run", None)
         if hasattr(self, "network_") and (incremental or self.warm_start):
             network = self.network_
+            network = replace(network, confidence=settings.confidence)
             if not incremental:
                 return TrainingState(network)
             if run is None:
@@ -776,10 +778,13 @@ class DenseAssociativeMemoryClassifier(
 
     def _scores(self, X) -> Any:
         """Return the arguments of the classification units' tanh, where X lives."""
-        home, device = Device.of(X), compute_device(self.device, X)
+        device = compute_device(self.device, X)
         with device.session("Lower n_memories."):
-            scores = home.asarray(self.network_.at(device).scores(X))
-        if not home.xp.all(home.xp.isfinite(scores)):
+            scores = self.network_.at(device).scores(X)
+        if device is not HOST:
+            scores = Device.of(X).asarray(scores)
+        xp = array_namespace(scores)
+        if not xp.all(xp.isfinite(scores)):
             raise ValueError(
                 "X holds numbers too large for the precision of the memories, "
                 f"{self.network_.weights.dtype}: scores are not finite."

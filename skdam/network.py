@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array
 from scipy.optimize import minimize_scalar
-from sklearn.utils import gen_batches
 
 from . import _backends
 from ._backends.inputs import inputs
@@ -131,6 +130,8 @@ class Network:
 
     def at(self, device: Device, *, copy: bool | None = None) -> Network:
         """Return the network on a device."""
+        if not copy and Device.of_array(self.weights) == device:
+            return self
         return replace(self, weights=device.asarray(self.weights, copy=copy))
 
     def copy(self) -> Network:
@@ -159,7 +160,8 @@ class Network:
         """
         if n_updates == 1:
             batches = self._batches(X.shape[0])
-            with _backends.forward(self, batches[0].stop) as forward:
+            size = max(rows.stop - rows.start for rows in batches)
+            with _backends.forward(self, size) as forward:
                 parts = [forward(X, rows) for rows in batches]
         elif isinstance(self.update, EnergyDifference):
             states = np.full((X.shape[0], self.n_classes), -1.0)
@@ -185,7 +187,8 @@ class Network:
         lift = 2 / self.temperature if isinstance(self.update, EnergyDifference) else 0
         alive = np.zeros(len(memories), bool)
         # Most respond to one of the first samples, and are looked at no longer.
-        for some in gen_batches(len(rows), 200):
+        for start in range(0, len(rows), 200):
+            some = slice(start, start + 200)
             open_ones = np.flatnonzero(~alive)
             which = device.asarray(memories[open_ones])
             weights = xp.take(self.weights, which, axis=1)
@@ -270,8 +273,7 @@ class Network:
         widest = max(self.n_memories, self.n_features, 1)
         size = max(1, min(n_samples, ELEMENTS_AT_ONCE // widest))
         # Of equal size up to one, so that none is nearly empty.
-        size = math.ceil(n_samples / math.ceil(n_samples / size))
-        return list(gen_batches(n_samples, size))
+        return [slice(a, b) for a, b in _backends.minibatches(n_samples, size)]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: arrays that need no GPU to be read again."""

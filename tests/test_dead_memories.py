@@ -62,6 +62,7 @@ def test_the_dead_are_reinitialised_and_at_rest(kind):
         input_scale=1.0,
         init_mean=0.0,
         init_std=0.3,
+        reinit_std=0.3,
         confidence=1.0,
         learning_rate=LearningRate(1e-9, "constant", 1.0, 1),
         momentum=0.9,
@@ -70,6 +71,7 @@ def test_the_dead_are_reinitialised_and_at_rest(kind):
         noise=0.0,
         dropout=0.0,
         n_reinit_epochs=9,
+        reinit_every=1,
         largest_overlap=9.0,
         dtype="float64",
         seed=0,
@@ -81,7 +83,7 @@ def test_the_dead_are_reinitialised_and_at_rest(kind):
         trainer.epoch(0, None, 1.0)
         assert_array_equal(trainer.without_gradient(), [1, 0, 1])
         before = to_numpy(trainer.network.weights).copy()
-        _reinitialise_dead(trainer, samples, 0, epoch)
+        _reinitialise_dead(trainer, samples, settings, epoch)
         velocity = trainer.velocity().values
         return before, to_numpy(trainer.network.weights), velocity
 

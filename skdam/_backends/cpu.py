@@ -39,7 +39,7 @@ from ..updates import Feedforward
 from . import EpochMetrics, minibatches
 from .cpu_energies import Units, choose_units
 from .inputs import InputNoise, inputs
-from .threads import Threads, thread_team
+from .threads import WORTH_A_THREAD, Threads, thread_team
 
 __all__ = ["CpuTrainer", "forward", "trainer"]
 
@@ -157,7 +157,9 @@ def _sum_scaled(parts: list[tuple], factor: float) -> np.ndarray:
 def forward(network: Any, batch_size: int) -> Iterator[Callable]:
     """Open the scoring of a network."""
     dtype = network.weights.dtype
-    with thread_team(network.weights.size * batch_size) as threads:
+    work = network.weights.size * batch_size
+    # A single small product is not worth a limit on BLAS.
+    with thread_team(work if work > WORTH_A_THREAD else 0) as threads:
         scorer = CpuScorer(network, batch_size, threads)
 
         def function(X, rows: slice) -> np.ndarray:

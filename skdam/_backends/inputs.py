@@ -223,7 +223,17 @@ def inputs(
     xp = array_namespace(samples)
     if noise is not None:
         noise.apply(samples, hashes[rows])
-    # The smallest element is NaN if any is, and found in one pass.
+    if type(samples) is np.ndarray:
+        # The smallest element is NaN if any is, and found in one pass.
+        if samples.size and np.isnan(samples.min()):
+            np.copyto(samples, 0, where=np.isnan(samples))
+        if not intercept:
+            samples *= 1 / temperature
+            return samples
+        v = np.empty((samples.shape[0], samples.shape[1] + 1), samples.dtype)
+        np.multiply(samples, samples.dtype.type(1 / temperature), out=v[:, :-1])
+        v[:, -1] = intercept / temperature
+        return v
     if samples.shape[0] and xp.isnan(xp.min(samples)):
         samples = xp.where(xp.isnan(samples), xp.zeros_like(samples), samples)
     samples *= 1 / temperature

@@ -114,8 +114,8 @@ def thread_team(work: float) -> Iterator[Threads]:
     ``threadpoolctl.threadpool_limits`` and joblib's share for a worker process. Small
     work is done in the calling thread; what is smaller still leaves BLAS alone.
     """
-    available = _blas_threads()
-    if available == 1 or work <= WORTH_A_LIMIT:
+    available = _blas_threads() if work > WORTH_A_LIMIT else 1
+    if available == 1:
         yield Threads()
         return
     lease = _limit_blas()
