@@ -78,12 +78,13 @@ class Shard:
         self.n_memories = self.weights.shape[1]
         self.overlaps = np.empty((batch_size, self.n_memories), weights.dtype)
 
-    def prepare(self, velocity: np.ndarray) -> None:
-        """Take the velocity of all memories, and make what training needs."""
-        self.velocity = velocity[:, self.columns]
+    def prepare(self) -> None:
+        """Make what training needs: a velocity at rest, and buffers."""
+        self.velocity = np.zeros(self.weights.shape, self.weights.dtype)
         self.slopes = np.empty_like(self.overlaps)
-        self.gradient = np.empty(self.weights.shape, self.weights.dtype)
+        self.gradient = np.empty_like(self.velocity)
         size = max(1, TILE_ELEMENTS // self.n_memories)
+        self.change = np.empty_like(self.velocity[:size])
         self.tiles = [slice(i, i + size) for i in range(0, len(self.weights), size)]
 
     def scores(self, v: np.ndarray, offset: np.ndarray | None, units: Units) -> tuple:
@@ -212,9 +213,9 @@ class CpuTrainer(CpuScorer):
         per_chunk = CHUNK_ELEMENTS // (batch_size * max(n_visible, n_classes))
         self.batches_in_chunk = max(1, per_chunk)
         self._prepare_inputs(n_visible)
-        self._set_velocity(velocity)
         for shard in self.shards:
-            shard.prepare(self.u)
+            shard.prepare()
+        self._set_velocity(velocity)
         tolerance = settings.gradient_tolerance
         self.log_tolerance = math.log(tolerance) if tolerance else -math.inf
         self.idle = np.zeros(weights.shape[1], bool)
@@ -262,8 +263,8 @@ class CpuTrainer(CpuScorer):
         if isinstance(X, np.ndarray) and X.nbytes <= MOST_PREPARED_BYTES:
             if not np.isnan(X.min(axis=0)).any():
                 self.prepared = X
-                a, b = self.batches[0][0], self.batches[: self.batches_in_chunk][-1][1]
-                self.chunk = np.empty((b - a + len(self.batches), n_visible), X.dtype)
+                size = self.settings.batch_size * self.batches_in_chunk
+                self.chunk = np.empty((min(len(X), size), n_visible), X.dtype)
 
     def _inputs(self, rows, n_rows: int, noise: InputNoise | None) -> np.ndarray:
         """Return the inputs of a chunk, in a buffer that the next chunk overwrites."""
@@ -281,11 +282,21 @@ class CpuTrainer(CpuScorer):
         if isinstance(rows, slice):
             v[...] = self.prepared[rows]
         else:
-            np.take(self.prepared, rows, axis=0, out=v, mode="clip")
+            self._gather(rows, v)
         if noise is not None:
             features = v[:, : network.n_features]
             noise.apply(features, self.samples.hashes[rows], unit)
         return v
+
+    def _gather(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Write some of the prepared inputs to ``out``, on every thread."""
+        prepared, n_parts = self.prepared, self.threads.count
+        edges = [len(rows) * i // n_parts for i in range(n_parts + 1)]
+
+        def take(part: slice) -> None:
+            np.take(prepared, rows[part], axis=0, out=out[part], mode="clip")
+
+        self.threads.map(take, [*map(slice, edges[:-1], edges[1:])])
 
     def _step(self, v, loss, a, b, units, log_factor, rate, last) -> None:
         """Descend one step on the inputs v of samples a to b of the chunk."""
@@ -354,16 +365,19 @@ class CpuTrainer(CpuScorer):
         np.matmul(v.T, slopes, out=d_visible)
         peak = None
         for tile in shard.tiles:
-            u, gradient = shard.velocity[tile], shard.gradient[tile]
-            u += gradient
-            largest = maximum_of(np.abs(u, out=gradient), axis=0)
+            u = shard.velocity[tile]
+            u += shard.gradient[tile]
+            largest = maximum_of(np.abs(u, out=shard.change[: len(u)]), axis=0)
             peak = largest if peak is None else np.maximum(peak, largest, out=peak)
         np.maximum(peak, self.tiny, out=peak)
         np.divide(rate, peak, out=peak)
         for tile in shard.tiles:
             weights = shard.weights[tile]
-            weights += np.multiply(shard.velocity[tile], peak, out=shard.gradient[tile])
-            np.clip(weights, -1, 1, out=weights)
+            moved = np.multiply(
+                shard.velocity[tile], peak, out=shard.change[: len(weights)]
+            )
+            moved += weights
+            np.clip(moved, -1, 1, out=weights)
 
     # The velocity, and its scales.
 
@@ -377,27 +391,31 @@ class CpuTrainer(CpuScorer):
         self.log_scales = np.zeros(shape[1])
         momentum = self.settings.momentum
         self.log_momentum = math.log(momentum) if momentum else -math.inf
+        self.log_scale = None
         if velocity is None:
-            self.u = np.zeros(shape, dtype)
-            self.log_scale = None
             return
-        self.u = np.array(to_numpy(velocity.values), dtype)
-        log_scale = to_numpy(velocity.log_scale)
-        finite = np.isfinite(log_scale)
-        self.log_scales[finite] = log_scale[finite]
-        self.log_scale = float(velocity.common) if self.u.any() else None
+        values = to_numpy(velocity.values)
+        for shard in self.shards:
+            shard.velocity[...] = values[:, shard.columns]
+        if values.any():
+            log_scale = to_numpy(velocity.log_scale)
+            finite = np.isfinite(log_scale)
+            self.log_scales[finite] = log_scale[finite]
+            self.log_scale = float(velocity.common)
         self._set_scale()
 
     def velocity(self) -> Scaled:
         common = 0.0 if self.log_scale is None else self.log_scale
-        return Scaled(self.u.copy(), self.log_scales.copy(), common)
+        values = np.concatenate([shard.velocity for shard in self.shards], axis=1)
+        return Scaled(values, self.log_scales.copy(), common)
 
     def _keep_in_range(self, log_gradient: float) -> None:
         """Let the velocity decay, and keep its scale near that of the gradient."""
         if self.log_scale is None:
             self.log_scale = log_gradient
         elif self.log_momentum == -math.inf:
-            self.u[...] = 0
+            for shard in self.shards:
+                shard.velocity[...] = 0
             self.log_scale = log_gradient
         else:
             self.log_scale += self.log_momentum
@@ -406,12 +424,15 @@ class CpuTrainer(CpuScorer):
 
     def _renew_scales(self, log_gradient: float) -> None:
         """Divide every velocity by its largest component, and take the scale apart."""
-        peak = np.abs(self.u).max(axis=0).astype(np.float64)
-        moves = peak > 0
-        peak[~moves] = 1
-        self.u /= peak.astype(self.dtype)
-        self.log_scales += np.log(peak) + self.log_scale - log_gradient
-        self.log_scales[~moves] = 0
+        for shard in self.shards:
+            peak = np.abs(shard.velocity).max(axis=0)
+            moves = peak > 0
+            peak[~moves] = 1
+            shard.velocity /= peak
+            log_scales = self.log_scales[shard.columns]
+            log_scales += np.log(peak.astype(np.float64))
+            log_scales += self.log_scale - log_gradient
+            log_scales[~moves] = 0
         self.log_scale = log_gradient
         highest = self.log_scales.max()
         if highest > -self.floor:
@@ -421,7 +442,9 @@ class CpuTrainer(CpuScorer):
         low = self.log_scales < self.floor
         if low.any():
             # Gradients are not multiplied by more than the floor's inverse.
-            self.u[:, low] *= np.exp(self.log_scales[low] - self.floor)
+            factor = np.exp(np.minimum(self.log_scales - self.floor, 0))
+            for shard in self.shards:
+                shard.velocity *= factor[shard.columns].astype(self.dtype)
             self.log_scales[low] = self.floor
         self._set_scale()
 
@@ -456,7 +479,10 @@ class CpuTrainer(CpuScorer):
 
     def reinitialise(self, memories: np.ndarray, columns: np.ndarray) -> None:
         self.network.weights[:, memories] = columns
-        self.u[:, memories] = 0
+        for shard in self.shards:
+            first, last = shard.columns.start, shard.columns.stop
+            own = memories[(memories >= first) & (memories < last)] - first
+            shard.velocity[:, own] = 0
         self.log_scales[memories] = 0
         if self.scale is not None:
             self.scale[memories] = 1

@@ -39,14 +39,14 @@ POLL_SECONDS = 1e-5, 0.05
 
 
 class Threads:
-    """A team of ``count`` threads; a team of one works in the calling thread."""
+    """A team of ``count`` threads, the calling one among them."""
 
     def __init__(self, count: int = 1, lease: Any = None):
         self.count = count
         self.tasks: SimpleQueue = SimpleQueue()
         self.running: set[int] = set()
         if lease is not None:
-            for number in range(count):
+            for number in range(1, count):
                 self.running.add(number)
                 _thread.start_new_thread(
                     _work, (number, self.running, self.tasks, weakref.ref(self), lease)
@@ -62,9 +62,10 @@ class Threads:
         done: SimpleQueue = SimpleQueue()
         results: list = [None] * len(items)
         try:
-            for task in enumerate(items):
+            for task in list(enumerate(items))[1:]:
                 self.tasks.put((function, task, results, done))
-            errors = [error for _ in items if (error := done.get()) is not None]
+            results[0] = function(items[0])
+            errors = [error for _ in items[1:] if (error := done.get()) is not None]
         except BaseException:
             self.close()
             raise
