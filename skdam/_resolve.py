@@ -298,7 +298,7 @@ def resolve(
         dropout=dropout,
         init_mean=init[0] if isinstance(init, tuple) else 0.0,
         init_std=init[1] if isinstance(init, tuple) else auto_init_std(n_features),
-        reinit_std=auto_init_std(n_features),
+        reinit_std=INIT_STD,
         confidence=auto_confidence(statistics.n_samples, n_classes),
         n_reinit_epochs=(
             round(reinit * max_iter) if getattr(energy, "rectified", False) else 0
@@ -417,9 +417,8 @@ def auto_temperature(
 
     The alignment begins at n = 5, and the factor of the error exponent m at 3, above
     which saturated units are lost the sooner. In units u of a feature's root mean
-    square, T is proportional to the samples; the last factor makes scores the same in any units.
-    The constants were fitted to accuracies on seven tables and on images; see the
-    benchmark of the temperature.
+    square, T is proportional to the samples; the last factor makes scores the same in
+    any units. The constants were fitted to accuracies on seven tables and on images.
 
     Examples
     --------

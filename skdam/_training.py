@@ -221,7 +221,7 @@ def _check_finite(loss: float, epoch: int, network: Network) -> None:
     if not math.isfinite(loss):
         raise FloatingPointError(
             f"The loss is {loss} after epoch {epoch + 1}: numbers are too large for "
-            f"the precision of the memories, {network.weights.dtype}. Raise temperature, now "
+            f"the memories, which are {network.weights.dtype}. Raise temperature, now "
             f"{network.temperature:.4g}, or scale the features."
         )
 

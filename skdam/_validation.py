@@ -80,7 +80,7 @@ def check_samples(
 
 
 def _refuse_dates(X: Any, name: str) -> None:
-    """Raise an error that names the columns of dates and durations, if there are any."""
+    """Raise an error that names columns of dates and durations, if there are any."""
     if hasattr(X, "dtypes") and hasattr(X, "columns"):
         kinds = [getattr(kind, "numpy_dtype", kind) for kind in X.dtypes]
         columns = [

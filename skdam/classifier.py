@@ -833,9 +833,9 @@ class DenseAssociativeMemoryClassifier(
 
         The loss "power" has its minimum where a unit's score is a known function of its
         class's probability, which is inverted here; over the classes the result is
-        normalised. The loss "log_loss" has the softmax of the scores. A network is surer
-        of the samples it was trained on than it should be of others, so the scores are
-        first multiplied by ``network_.confidence``: a factor of at most 1 that follows
+        normalised. The loss "log_loss" has the softmax of the scores. A network is more
+        certain of the samples it was trained on than of others, so the scores are first
+        multiplied by ``network_.confidence``: a factor of at most 1 that follows
         from the numbers of samples and classes; or, with ``early_stopping``, the one
         that minimises the log-loss on the validation data.
 

@@ -12,8 +12,8 @@ A trainer descends one step for every minibatch of an epoch. It offers
   :class:`~skdam.learning_rule.Scaled`;
 - ``without_gradient()``: on the host, which memories had no gradient in the last
   minibatch;
-- ``reinitialise(memories, columns)``: replace some memories, given by their numbers, and
-  set them at rest.
+- ``reinitialise(memories, columns)``: replace some memories, given by their numbers,
+  and set them at rest.
 """
 
 from __future__ import annotations

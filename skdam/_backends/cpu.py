@@ -1,7 +1,7 @@
 """NumPy arrays: a training step that holds arithmetic and nothing else.
 
-A step on B samples costs 4 B N K flops in two matrix products, ``X W`` and ``X^T dC/dx``,
-for N visible units and K memories. Everything else is done in few passes:
+A step on B samples costs 4 B N K operations in two matrix products, ``X W`` and
+``X^T dC/dx``, for N visible units and K memories. All else is done in few passes:
 
 - what does not depend on the memories (order, noise, dropout, temperature, intercept,
   signs of the targets) once for a chunk of minibatches;
@@ -13,9 +13,9 @@ for N visible units and K memories. Everything else is done in few passes:
 - a memory's step is normalised in the pass that moves it: the gradient is added to U
   (3 passes over N K numbers), the largest component found (1), and the memories moved
   and clipped (3), in tiles that stay in the cache;
-- the overlaps (B, K) are rectified, raised and multiplied with the thin factors in tiles
-  of rows that stay in the cache; samples without a gradient worth following are whole
-  rows, and large steps leave them out of the second half.
+- the overlaps (B, K) are rectified, raised and multiplied with the thin factors in
+  tiles of rows that stay in the cache; samples without a gradient worth following are
+  whole rows, and large steps leave them out of the second half.
 
 Large steps divide the memories into shards, one for each thread: forward, a thread
 multiplies the minibatch with its memories and sums its part of the scores; backward, it
