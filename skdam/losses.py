@@ -209,4 +209,7 @@ def _log_sum_exp(x: Array) -> Array:
 
 def log_softmax(x: Array) -> Array:
     """Return the logarithm of the softmax of each row."""
-    return x - _log_sum_exp(x)
+    xp = array_namespace(x)
+    # The largest is taken away first: beside it the logarithm of a sum is lost.
+    x = x - xp.max(x, axis=1, keepdims=True)
+    return x - xp.log(xp.sum(xp.exp(x), axis=1, keepdims=True))

@@ -336,6 +336,26 @@ def test_threshold():
     assert_array_equal(memory.recall(measured), X)
 
 
+def test_threshold_itself_is_below():
+    assert_array_equal(
+        DenseAssociativeMemory(binarize=5.0).fit([[5.0, 5.1, 4.9]]).memories_,
+        [[-1, 1, -1]],
+    )
+
+
+def test_rounding_of_a_users_energy_decides_no_tie():
+    class Scaled(literal.Quartic):
+        def value(self, x):
+            return 1000.1 + x**2 / 3
+
+    X, cues = random_patterns(4, 40), random_patterns(200, 40, seed=1)
+    expected, recalled = (
+        DenseAssociativeMemory(2, energy=energy, random_state=0).fit(X).recall(cues)
+        for energy in ("polynomial", Scaled())
+    )
+    assert_array_equal(recalled, expected)
+
+
 def test_type_of_the_result():
     X = random_patterns(6, 30)
     memory = DenseAssociativeMemory(random_state=0).fit(X)

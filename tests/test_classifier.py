@@ -2,6 +2,7 @@ import copy
 import itertools
 import re
 import warnings
+from types import SimpleNamespace
 
 import literal
 import numpy as np
@@ -15,11 +16,11 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from skdam import DenseAssociativeMemoryClassifier
 from skdam._backends.cpu import CpuTrainer
-from skdam._diagnosis import _describe
+from skdam._diagnosis import _describe, describe_failure
 from skdam._resolve import auto_temperature, resolve
-from skdam._samples import Statistics, describe
+from skdam._samples import Samples, Statistics, describe
 from skdam.energies import LogCosh, Polynomial
-from skdam.losses import PowerError
+from skdam.losses import LogLoss, PowerError
 
 
 def small(**parameters):
@@ -659,23 +660,11 @@ def test_samples_too_large_for_the_memories(digits):
         clf.predict(1e300 * X)
 
 
-@pytest.fixture
-def unbalanced(digits):
-    X, _, y, _ = digits
-    keep = (y < 3) & ((y != 1) | (np.arange(len(y)) % 10 == 0))
-    return X[keep], y[keep]
-
-
-def test_balanced_weights_are_over_the_number_of_samples(unbalanced):
-    X, y = unbalanced
-    by_class = small(class_weight="balanced", max_iter=3).fit(X, y)
-    by_sample = small(max_iter=3).fit(X, y, sample_weight=1 / np.bincount(y)[y])
-    assert_allclose(by_class.memories_, by_sample.memories_, rtol=1e-9)
-
-
 @pytest.mark.parametrize("class_weight", [{1: 20.0}, "balanced"])
-def test_weights_of_classes_and_samples_are_multiplied(class_weight, unbalanced):
-    X, y = unbalanced
+def test_weights_of_classes_and_samples_are_multiplied(class_weight, digits):
+    X, _, y, _ = digits
+    unbalanced = (y < 3) & ((y != 1) | (np.arange(len(y)) % 10 == 0))
+    X, y = X[unbalanced], y[unbalanced]
     own = np.random.default_rng(0).uniform(0.1, 1, len(y))
     share = 1 / np.bincount(y) if class_weight == "balanced" else np.array([1, 20, 1])
     both = small(class_weight=class_weight, max_iter=3).fit(X, y, sample_weight=own)
@@ -734,3 +723,48 @@ def test_failures_are_told_apart(own_scores, right, message):
     assert (scores.argmax(axis=1) == codes).sum() == right
     found = _describe(scores, codes, 1.0, np.array(["a", "b"]))
     assert found is None if message is None else re.search(message, found)
+
+
+def test_a_rare_class_that_is_lost_is_named():
+    codes = np.zeros(10_000, int)
+    codes[1] = 1
+    scores = np.where(np.eye(2)[codes] == 1, 1.0, 0.0)
+    scores[1] = [1, -9]
+    network = SimpleNamespace(loss=LogLoss())
+    samples = Samples(scores, codes)
+    found = describe_failure(lambda X: X, samples, network, np.array(["a", "b"]))
+    assert "['b'] are saturated" in found
+
+
+def test_interrupted_first_fit_leaves_nothing(monkeypatch, digits):
+    X, _, y, _ = digits
+    interrupted_in(monkeypatch, 3)
+    clf = small()
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y)
+    assert vars(clf) == vars(small())
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_weights_may_name_classes_that_y_lacks(digits):
+    X, _, y, _ = (part[:200] for part in digits)
+    weights = {label: 1.0 + label for label in range(10)}
+    clf = small(class_weight=weights, max_iter=1).fit(X, y)
+    other = small(class_weight=weights | {77: 5.0}, max_iter=1).fit(X, y)
+    assert_array_equal(other.memories_, clf.memories_)
+
+
+def test_names_of_validation_features_are_compared():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    with pytest.raises(ValueError, match="feature names"):
+        small().fit(X, y, X_val=X[X.columns[::-1]], y_val=y)
+
+
+def test_what_a_sparse_matrix_stores_twice_is_summed(digits):
+    X, _, y, _ = (part[:200] for part in digits)
+    once = sparse.csr_array(X)
+    values = np.repeat(once.data, 2) * np.tile([2.0, -1.0], once.nnz)
+    twice = sparse.csr_array((values, np.repeat(once.indices, 2), 2 * once.indptr))
+    clf = small(input_noise=0.1).fit(twice, y)
+    assert_array_equal(clf.memories_, small(input_noise=0.1).fit(once, y).memories_)
+    assert twice.nnz == 2 * once.nnz

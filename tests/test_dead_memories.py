@@ -135,3 +135,33 @@ def test_other_namespaces_reinitialise_alike(digits):
     with config_context(array_api_dispatch=True):
         clf = small(reinit_dead=1.0).fit(xp.asarray(X), xp.asarray(y))
     assert_allclose(to_numpy(clf.memories_), expected.memories_, atol=1e-7)
+
+
+def test_all_samples_may_show_that_a_memory_lives():
+    samples = np.vstack([X, np.zeros((300, 2)), [[-1, -1]]])
+    alive = network().responds(samples, np.arange(len(samples)), np.arange(3))
+    assert_array_equal(alive, [1, 1, 1])
+
+
+def test_memories_are_reinitialised_in_a_share_of_the_epochs(monkeypatch, digits):
+    epochs = []
+    monkeypatch.setattr(
+        "skdam._training._reinitialise_dead", lambda *args: epochs.append(args[-1])
+    )
+    small(reinit_dead=0.5, tol=None).fit(digits[0], digits[2])
+    assert epochs == [0, 1, 2]
+
+
+def test_scales_of_the_reinitialised_start_anew(monkeypatch, digits):
+    X, _, y, _ = digits
+    expected = small(reinit_dead=1.0).fit(X, y).memories_
+    assert (expected != small(reinit_dead=0.0).fit(X, y).memories_).any()
+    original = CpuTrainer._set_velocity
+
+    def narrow(self, velocity):
+        # Scales are renewed in nearly every step.
+        original(self, velocity)
+        self.range, self.floor = 0.3, -0.2
+
+    monkeypatch.setattr(CpuTrainer, "_set_velocity", narrow)
+    assert_allclose(small(reinit_dead=1.0).fit(X, y).memories_, expected, atol=1e-9)

@@ -226,6 +226,22 @@ def test_disturbed_fit_is_partial_fit_over_the_same_batches(iris):
     assert_same_network(clf, parts, rtol=0)
 
 
+def test_hash_of_what_contributes_nothing_is_that_of_zero():
+    X = np.array([[1, 0.0], [1, -0.0], [1, np.nan]])
+    for form in (X, X.astype(np.float32), sparse.csr_array(X)):
+        assert len(set(sample_hashes(form).tolist())) == 1
+
+
+def test_noise_follows_the_seed(iris):
+    start = np.random.default_rng(0).uniform(-1, 1, (20, 7))
+    rule = {"init": start, "shuffle": False, "input_noise": 0.2}
+    one, same, other = (
+        small(random_state=seed, **rule).fit(*iris).memories_ for seed in (1, 1, 2)
+    )
+    assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
 # --- the intercept ---
 
 
@@ -298,6 +314,16 @@ def test_training_continues_with_the_same_intercept(iris):
             clf.set_params(intercept_scaling=0)
             fit(X, y)
     assert_array_equal(clf.memories_, before)
+
+
+def test_automatic_temperature_grows_with_the_intercept(iris):
+    X, y = iris
+    length = np.sqrt((X**2).sum(axis=1).mean())
+    T, larger = (
+        small(intercept_scaling=scale * length, max_iter=1).fit(X, y).temperature_
+        for scale in (0, 2)
+    )
+    assert_allclose(larger / T, np.sqrt(5))
 
 
 @pytest.mark.parametrize("n_features", [2, 3, 8, 32, 512])

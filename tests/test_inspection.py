@@ -312,6 +312,12 @@ def test_memories_are_tiles_of_one_image():
     assert display.im_.get_cmap().name == "RdBu_r"
 
 
+@pytest.mark.parametrize("n_images, shape", [(4, (5, 5)), (5, (5, 8)), (7, (8, 8))])
+def test_a_mosaic_is_as_square_as_possible(n_images, shape):
+    display = MemoriesDisplay(np.zeros((n_images, 2, 2))).plot()
+    assert display.im_.get_array().shape == shape
+
+
 def test_memories_are_chosen_at_random_and_each_once():
     clf = network(9)
     options = {"image_shape": (1, 6), "n_images": 5}

@@ -281,6 +281,13 @@ def test_pipelines_transform_the_test_data_as_they_were_fitted(digits, tmp_path)
     assert not hasattr(inner[0], "scale_")
 
 
+def test_networks_in_pipelines_have_seeds_of_their_own(digits):
+    window = HyperparameterWindow([{}], np.ones(1), 1)
+    pipeline = Pipeline([("scale", MinMaxScaler()), ("dam", small(max_iter=1))])
+    runs = runs_from(window, digits, pipeline, n_samples=3)
+    assert len({run.estimator["dam"].random_state for run in runs}) == 3
+
+
 @pytest.mark.parametrize("last, first", [(0.02, None), (0.019, 2)])
 def test_first_epoch_under_the_threshold(last, first):
     run = TrainingRun({}, np.array([0.5, last, 0.01 + last]), 0.02, None, 0.0)

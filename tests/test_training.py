@@ -12,7 +12,7 @@ from skdam import DenseAssociativeMemoryClassifier
 from skdam._backends import EpochMetrics, minibatches
 from skdam._backends.cpu import CpuTrainer
 from skdam._resolve import LearningRate, TemperatureRamp
-from skdam._training import Patience
+from skdam._training import Patience, TrainingState
 
 # Networks of a few epochs are compared here, not good ones.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -87,7 +87,9 @@ def test_steps_are_the_papers(formulation, n, m, problem):
 
 @pytest.mark.parametrize("formulation", ["energy", "feedforward"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("n, m, T", [(2, 300, 0.1), (30, 30, 0.3), (100, 30, 40.0)])
+@pytest.mark.parametrize(
+    "n, m, T", [(2, 300, 0.1), (8, 3, 1e8), (30, 30, 0.3), (100, 30, 40.0)]
+)
 def test_nothing_underflows_or_overflows(formulation, dtype, n, m, T, problem):
     X, y, start = problem
     with warnings.catch_warnings():
@@ -314,3 +316,14 @@ def test_initial_memories_have_the_mean_and_deviation_asked_for(mean, std, probl
     clf = small(2000, init=(mean, std), intercept_scaling=1.0, **still).fit(X, y)
     for part in (clf.memories_, clf.thresholds_, clf.recognition_connections_):
         assert_allclose([part.mean(), part.std()], [mean, std], rtol=0.05)
+
+
+def test_an_unfinished_epoch_is_dropped():
+    curves = {
+        "loss_curve": [3.0, 2.0],
+        "validation_loss_curve": [3.0, 2.0, 1.0],
+        "validation_scores": [0.1, 0.2, 0.3],
+    }
+    run = TrainingState(None, n_epochs=2, **curves)
+    run.drop_unfinished_epoch()
+    assert all(getattr(run, name) == curve[:2] for name, curve in curves.items())

@@ -1,0 +1,178 @@
+"""What the classifier is given: frames, weights, dates, labels, batches."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.datasets import load_iris
+from sklearn.metrics import log_loss
+
+from skdam import DenseAssociativeMemoryClassifier
+from skdam._resolve import auto_confidence
+
+
+def small(**parameters):
+    parameters = {"max_iter": 20, "random_state": 0} | parameters
+    return DenseAssociativeMemoryClassifier(20, **parameters)
+
+
+@pytest.fixture(scope="module")
+def iris():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    return (X - X.mean()) / X.std(), y
+
+
+def test_validation_frames_are_checked_by_name(iris):
+    X, y = iris
+    for other in (X[X.columns[::-1]], X.rename(columns={X.columns[0]: "other"})):
+        with pytest.raises(ValueError, match="feature names"):
+            small().fit(X, y, X_val=other, y_val=y)
+    clf = small().fit(X, y, X_val=X, y_val=y)
+    assert clf.validation_scores_[-1] == clf.score(X, y)
+
+
+def test_validation_data_are_weighted_by_sample_weights_alone(iris):
+    X, y = iris
+    weights = np.where(y == 0, 3.0, 0.5)
+    clf = small(class_weight={0: 100.0})
+    clf.fit(X, y, X_val=X, y_val=y, sample_weight_val=weights)
+    assert_allclose(clf.validation_scores_[-1], clf.score(X, y, weights))
+    with pytest.raises(ValueError, match="sample_weight_val needs X_val"):
+        small().fit(X, y, sample_weight_val=weights)
+    # Rows set aside count as X_val does: class weights do not change their scores.
+    by_class, by_sample = (
+        small(early_stopping=True, max_iter=1, class_weight=weight).fit(X, y)
+        for weight in ({0: 1.0, 1: 1.0, 2: 1.0}, {0: 7.0, 1: 7.0, 2: 7.0})
+    )
+    assert by_class.validation_scores_ == by_sample.validation_scores_
+
+
+def test_keys_of_class_weight(iris):
+    X, y = iris
+
+    def fit(labels, weight):
+        return small(max_iter=2, class_weight=weight).fit(X, labels).memories_
+
+    days = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "datetime64[D]")[y]
+    assert_array_equal(fit(days, {days[0]: 9.0}), fit(y, {0: 9.0}))
+    assert_array_equal(fit(y, {0: 9.0, 1: 1.0, 2: 1.0, "x": 2.0}), fit(y, {0: 9.0}))
+    for weight in ({(0, 1): 5.0}, {"0": 5.0}, {7: 2.0}):
+        with pytest.raises(ValueError, match="class_weight names"):
+            fit(y, weight)
+    for weight in ("a", None, -1.0, np.inf):
+        with pytest.raises(ValueError, match=r"class_weight\[0\]"):
+            fit(y, {0: weight})
+
+
+@pytest.mark.parametrize("weight", [5e-324, 1e-300, 1e160, 1e308])
+def test_equal_weights_of_any_size_change_nothing(weight, iris):
+    X, y = iris
+    expected = small().fit(X, y)
+    clf = small().fit(X, y, sample_weight=np.full(len(y), weight))
+    assert clf.temperature_ == expected.temperature_
+    assert_allclose(clf.memories_, expected.memories_, atol=1e-9)
+    assert np.isfinite(clf.loss_curve_).all()
+
+
+def test_a_single_class_with_positive_weight_is_learned(iris):
+    X, y = iris
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        clf = small().fit(X, y, sample_weight=(y == 1) * 1.0)
+    assert (clf.predict(X) == 1).all()
+    with pytest.raises(ValueError, match="only one class: 1"):
+        small().fit(X[y == 1], y[y == 1])
+
+
+def test_dates_are_refused_by_name(iris):
+    X, y = iris
+    frame = X.assign(day=pd.Timestamp("2020-01-01"), gap=pd.Timedelta("1h"))
+    with pytest.raises(ValueError, match=r"Columns \['day', 'gap'\] of X hold dates"):
+        small().fit(frame, y)
+    days = np.full((150, 2), np.datetime64("2020-01-01"))
+    with pytest.raises(ValueError, match="X holds dates"):
+        small().fit(days, y)
+
+
+def test_duplicate_entries_of_sparse_samples_are_summed(iris):
+    X, y = np.asarray(iris[0]), iris[1]
+    twice = sparse.csr_array(
+        (np.repeat(X.ravel() / 2, 2), np.repeat(np.tile(range(4), 150), 2)
+         , np.arange(0, 1201, 8)), shape=X.shape,
+    )  # fmt: skip
+    expected = small().fit(sparse.csr_array(X), y)
+    assert_allclose(small().fit(twice, y).memories_, expected.memories_, atol=1e-9)
+
+
+def test_partial_fit_warns_of_another_scale(iris):
+    X, y = np.asarray(iris[0]), iris[1]
+    clf = small().partial_fit(X, y, classes=[0, 1, 2])
+    first = clf.temperature_
+    with pytest.warns(UserWarning, match="Scale all batches alike"):
+        clf.partial_fit(100 * X, y)
+    assert clf.temperature_ > 2 * first
+
+
+def test_two_features_that_drown_the_others_are_named(iris):
+    X, y = np.asarray(iris[0]), iris[1]
+    stamps = 1e9 * np.random.default_rng(0).random((150, 2))
+    with pytest.warns(UserWarning, match="Features [45], [45] of X have"):
+        small().fit(np.column_stack([X, stamps]), y)
+
+
+@pytest.mark.parametrize("loss", ["power", "log_loss"])
+def test_probabilities_are_made_from_shrunk_scores(loss, iris):
+    X, y = iris
+    clf = small(loss=loss).fit(X, y)
+    network = clf.network_
+    assert network.confidence == auto_confidence(150, 3) < 1
+    scores = network.scores(np.asarray(X))
+    log_p = network.loss.log_probabilities(network.confidence * scores)
+    assert_allclose(clf.predict_log_proba(X), log_p)
+    assert_allclose(clf.predict_proba(X), np.exp(log_p))
+    assert_allclose(clf.predict_proba(X).sum(axis=1), 1, rtol=4e-16)
+
+
+def test_early_stopping_calibrates_on_the_validation_data(digits):
+    X_train, X_test, y_train, y_test = digits
+    clf = small(early_stopping=True).fit(X_train, y_train, X_val=X_test, y_val=y_test)
+    best = log_loss(y_test, clf.predict_proba(X_test))
+    scores = clf.network_.scores(X_test)
+    for factor in (0.5, 0.8, 1.25, 2.0):
+        log_p = clf.network_.loss.log_probabilities(
+            factor * clf.network_.confidence * scores
+        )
+        assert best < log_loss(y_test, np.exp(log_p))
+
+
+@pytest.mark.parametrize("m", [1, 3, 1e300])
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e7, 1e20, 1e300])
+def test_probabilities_of_any_scores(scale, m):
+    from skdam.losses import LogLoss, PowerError
+
+    scores = scale * np.array([[1.0, 1.0, 1.0], [3.0, 1.0, 2.0], [-3.0, -1.0, -2.0]])
+    for loss in (PowerError(m), LogLoss()):
+        p = np.exp(loss.log_probabilities(scores))
+        assert_allclose(p.sum(axis=1), 1, rtol=1e-14)
+        assert (np.diff(np.take_along_axis(p, scores.argsort(axis=1), 1)) >= 0).all()
+
+
+def test_numpy_numbers_as_parameters(iris):
+    X, y = iris
+    for name, value in (
+        ("error_exponent", np.uint8(3)),
+        ("error_exponent", np.int8(60)),
+        ("batch_size", np.uint8(200)),
+        ("power", np.int8(70)),
+        ("input_dropout", np.float16(0.25)),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            one, other = (
+                small(**{name: v}).fit(X, y).predict_proba(X)
+                for v in (value, value.item())
+            )
+        assert_array_equal(one, other)
