@@ -53,7 +53,7 @@ LEAST_REINIT_STEPS = 10
 INPUT_NOISE = 0.15
 """Noise on the features by default, in units of their standard deviation."""
 
-INIT_STD, INIT_FEATURES = 0.3, 50
+INIT_STD, INIT_FEATURES = 0.3, 200
 """Standard deviation of initial memories, and features above which it falls.
 
 Beyond, overlaps at the start have the same spread whatever the number of features.

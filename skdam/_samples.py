@@ -104,11 +104,11 @@ class Statistics(NamedTuple):
             return one + share * (two - one)
 
         def root_mean_square(one: Any, two: Any) -> Any:
-            # As a ratio, so that no square overflows.
-            base = np.where(one > 0, one, 1.0)
-            ratio = two / base
-            mixed = base * np.sqrt(1 + share * (ratio**2 - 1))
-            return np.where(one > 0, mixed, np.sqrt(share) * two)
+            # As ratios to the larger one, so that no square overflows.
+            largest = np.maximum(one, two)
+            base = np.where(largest > 0, largest, 1.0)
+            first, second = (one / base) ** 2, (two / base) ** 2
+            return base * np.sqrt(first + share * (second - first))
 
         return Statistics(
             max(self.n_samples, other.n_samples),

@@ -165,7 +165,7 @@ def train(
     KeyboardInterrupt
         If the user interrupts the training before the first epoch is complete. Later
         interrupts end the training, and the best memories so far are kept.
-    FloatingPointError
+    ValueError
         If the loss of an epoch is not finite.
     """
     patience = Patience(stopping.n_iter_no_change)
@@ -219,10 +219,11 @@ def train(
 
 def _check_finite(loss: float, epoch: int, network: Network) -> None:
     if not math.isfinite(loss):
-        raise FloatingPointError(
+        raise ValueError(
             f"The loss is {loss} after epoch {epoch + 1}: numbers are too large for "
             f"the memories, which are {network.weights.dtype}. Raise temperature, now "
-            f"{network.temperature:.4g}, or scale the features."
+            f"{network.temperature:.4g}, lower learning_rate_init, or scale the "
+            "features."
         )
 
 

@@ -141,7 +141,9 @@ def check_training_data(
     )
     samples = Samples(X, codes.astype(np.int32), weights)
     if sample_weight is not None:
-        samples.sample_weights = np.asarray(to_numpy(sample_weight), np.float64)
+        samples.sample_weights = _check_weights(
+            to_numpy(sample_weight), None, codes, classes
+        )
     if weights is not None and not (weights > 0).all():
         samples = samples.take(np.flatnonzero(weights > 0))
     if len(classes) < 2:
@@ -168,6 +170,8 @@ def _check_classes(
         return np.unique(y)
     if classes is None:
         raise ValueError("classes must be given in the first call of partial_fit.")
+    if classes.dtype.kind == "f" and np.isnan(classes).any():
+        raise ValueError(f"classes must not hold NaN; got {classes.tolist()}.")
     if len(classes) < 2:
         raise ValueError(f"classes must name two or more; got {classes.tolist()}.")
     return classes

@@ -123,7 +123,7 @@ class DenseAssociativeMemoryClassifier(
         Mean and standard deviation of the normal distribution of the initial memories;
         or the initial memories, visible part before classification part, within
         [-1, 1]. "auto" is a mean of 0 and a standard deviation of 0.3, which falls with
-        the root of the number of features above 50.
+        the root of the number of features above 200.
 
     shuffle : bool, default=True
         Whether to draw new minibatches in each epoch. False: consecutive rows.
@@ -735,7 +735,7 @@ class DenseAssociativeMemoryClassifier(
             len(ramp) == 2
             and all(isinstance(x, Real) for x in ramp)
             and 0 < ramp[0] < np.inf
-            and ramp[1] >= 0
+            and 0 <= ramp[1] < np.inf
             and ramp[1] == int(ramp[1])
         ):
             raise ValueError(
@@ -891,7 +891,14 @@ class DenseAssociativeMemoryClassifier(
         check_consistent_length(X, y)
         classes = to_numpy(self.classes_)
         states = 2 * np.eye(len(classes))[encode(y, classes)] - 1
-        return self.network_.at(Device.of(X)).energies(X, states)
+        energies = self.network_.at(Device.of(X)).energies(X, states)
+        xp = array_namespace(energies)
+        if not xp.all(xp.isfinite(energies)):
+            raise ValueError(
+                "X holds numbers too large for the energy, which is not finite at "
+                f"temperature {self.temperature_:.4g}."
+            )
+        return energies
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

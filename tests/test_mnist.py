@@ -25,6 +25,7 @@ def test_learns_mnist(formulation, power, error_exponent, bound, mnist):
         max_iter=12 if power == 20 else 6,
         # Few steps have to be large.
         learning_rate_init=0.04 if power == 20 else 0.02,
+        init=(0.0, 0.3),
         random_state=0,
     ).fit(mnist.X_train[:20000], mnist.y_train[:20000])
     assert 1 - clf.score(mnist.X_test, mnist.y_test) < bound
