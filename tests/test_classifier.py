@@ -66,8 +66,8 @@ def test_learns_prototypes(digits):
     X_train, X_test, y_train, y_test = digits
     clf = small(
         power=20,
-        n_memories=200,
-        max_iter=60,
+        n_memories=100,
+        max_iter=30,
         intercept_scaling=0,
         learning_rate_init=0.02,
     )
