@@ -900,6 +900,14 @@ class DenseAssociativeMemoryClassifier(
             )
         return energies
 
+    def __setstate__(self, state):
+        if "revival" in state:
+            raise ValueError(
+                "The model was pickled by skdam 0.1, whose models this version does not "
+                "read; fit it again."
+            )
+        super().__setstate__(state)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True

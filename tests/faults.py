@@ -60,7 +60,7 @@ _backends/cpu.py: backends training: compaction takes the weights of other sampl
 + delta, log_weight = delta[:, rows], log_weight[: len(rows)]
 
 _backends/cpu.py: backends training: velocities below the floor grow
-- self.u[:, low] *= np.exp(self.log_scales[low] - self.floor)
+- shard.velocity *= factor[shard.columns].astype(self.dtype)
 + pass
 
 _backends/cpu.py: backends training: memories at rest do not take a small gradient

@@ -160,6 +160,12 @@ def test_probabilities_of_any_scores(scale, m):
         assert (np.diff(np.take_along_axis(p, scores.argsort(axis=1), 1)) >= 0).all()
 
 
+def test_models_of_version_0_1_say_why_they_are_not_read():
+    clf = DenseAssociativeMemoryClassifier()
+    with pytest.raises(ValueError, match=r"pickled by skdam 0\.1"):
+        clf.__setstate__({"power": 3, "revival": 0.4, "memories_": np.ones((2, 3))})
+
+
 def test_numpy_numbers_as_parameters(iris):
     X, y = iris
     for name, value in (
