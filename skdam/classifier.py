@@ -903,8 +903,8 @@ class DenseAssociativeMemoryClassifier(
     def __setstate__(self, state):
         if "revival" in state:
             raise ValueError(
-                "The model was pickled by skdam 0.1, whose models this version does not "
-                "read; fit it again."
+                "The model was pickled by skdam 0.1, which this version does not read; "
+                "fit it again."
             )
         super().__setstate__(state)
 
