@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import assert_all_finite, validate_data
 
 from ._devices import to_numpy
 
@@ -30,7 +30,7 @@ def read_states(
         values = check_array(
             X,
             dtype="numeric",
-            ensure_all_finite="allow-nan" if allow_nan else True,
+            ensure_all_finite="allow-nan",
             estimator=memory,
             input_name=name,
         )
@@ -41,8 +41,13 @@ def read_states(
             f"{name} holds values that are neither numbers nor booleans ({error}); an "
             "unknown neuron is NaN."
         ) from error
+    if values.dtype.kind == "O" and hasattr(X, "to_numpy"):
+        # Older versions of scikit-learn leave nullable columns as objects.
+        values = X.to_numpy(dtype=np.float64, na_value=np.nan)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers or booleans, not {values.dtype}.")
+    if not allow_nan:
+        assert_all_finite(values, input_name=name)
     if name != "X" and values.shape[1] != memory.n_features_in_:
         raise ValueError(
             f"{name} has {values.shape[1]} features, but X has {memory.n_features_in_}."

@@ -22,6 +22,9 @@ __all__ = [
     "recovery_capacity",
 ]
 
+LARGE_NETWORK = 1e7
+"""Neurons over n^2 above which the law for large N is exact to about 1e-7."""
+
 MOST_TERMS = 2**16
 """Overlaps over which the noise is summed; beyond, each stands for its neighbours."""
 
@@ -273,8 +276,11 @@ def _log_signal_to_noise(n_neurons: int, power: float, energy: str) -> float:
     ``y tanh y = (2n - 2) / M``. Only terms within 16 standard deviations of the largest
     one are summed, by their logarithms. Both powers and probabilities of r may be
     beyond the range of floats: the probability of r is taken for signs of mean tanh y,
-    among which r is likely, and multiplied by ``cosh(y)^M e^(-r y)``.
+    among which r is likely, and multiplied by ``cosh(y)^M e^(-r y)``. In very large
+    networks the law for large N is as exact as the sum.
     """
+    if math.sqrt(n_neurons / LARGE_NETWORK) > power:
+        return _log_capacity_scale(n_neurons, power, energy)
     rectified = get_energy(energy, power).rectified
     M = int(n_neurons) - 1
     order = 2 * power - 2
