@@ -59,9 +59,10 @@ def test_errors_say_what_to_do(folder, monkeypatch):
     (folder / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(FileNotFoundError, match="t10k-labels-idx1-ubyte"):
         load_mnist(folder)
-    # Truncated in the values, in the header and in the magic number; of another type.
+    # Cut short in values, header and magic number; of another type; too long.
     whole = b"\x00\x00\x08\x01\x00\x00\x00\x09"
-    for content in (whole, whole[:6], whole[:3], b"\x00\x00\x0d" + whole[3:]):
+    other = b"\x00\x00\x0d" + whole[3:]
+    for content in (whole, whole[:6], whole[:3], other, whole + bytes(10)):
         (folder / "t10k-labels-idx1-ubyte").write_bytes(content)
         with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte is not an IDX"):
             load_mnist(folder)

@@ -271,12 +271,12 @@ def test_training_score_is_the_share_of_right_predictions(loss, problem, capsys)
 def test_only_samples_with_a_gradient_worth_it_are_followed(namespace):
     xp = pytest.importorskip(namespace)
     # No memory responds to 0, which has the largest error; 0.7 is nearly right.
-    X = np.array([[0.0], [0.0], [0.4], [0.7], [-0.4], [-0.7]])
+    X = np.array([[0.0, 0], [0, 0], [0.4, 0.1], [0.7, 0], [-0.4, 0], [-0.7, 0.1]])
     y = np.array([0, 1, 0, 0, 1, 1])
-    start = np.array([[0.9, 0.9, -0.9], [-0.9, -0.9, 0.9]])
+    start = np.array([[0.9, 0, 0.9, -0.9], [-0.9, 0, -0.9, 0.9]])
     rule = {"n": 2, "m": 1, "T": lambda epoch: 1.0, "rate": lambda epoch: 0.1}
     steps = [(0, X[[2, 4]], y[[2, 4]])]
-    expected = literal.train(literal.dual_gradient, start, 1, steps, momentum=0, **rule)
+    expected = literal.train(literal.dual_gradient, start, 2, steps, momentum=0, **rule)
     parameters = {"temperature": 1.0, "error_exponent": 1, "learning_rate_init": 0.1}
     clf = small("auto", init=start, max_iter=1, gradient_tolerance=0.5, **parameters)
     with config_context(array_api_dispatch=True):
