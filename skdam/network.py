@@ -124,10 +124,6 @@ class Network:
         """Classification part of the memories, (n_memories, n_classes); a view."""
         return self.weights[self.n_visible :, :].T
 
-    def at_temperature(self, temperature: float) -> Network:
-        """Return the network with the same memories at another temperature."""
-        return replace(self, update=replace(self.update, temperature=temperature))
-
     def at(self, device: Device, *, copy: bool | None = None) -> Network:
         """Return the network on a device."""
         if not copy and Device.of_array(self.weights) == device:
