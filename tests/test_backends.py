@@ -2,16 +2,18 @@
 
 import threading
 import tracemalloc
+from dataclasses import replace
 
 import literal
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from plain_settings import PLAIN
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skdam._backends import array_api, cpu, cpu_energies
 from skdam._backends.threads import Threads, thread_team
-from skdam._resolve import LearningRate, Settings, TemperatureRamp
+from skdam._resolve import LearningRate, TemperatureRamp
 from skdam._samples import Samples
 from skdam.energies import (
     Exponential,
@@ -147,31 +149,23 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
     sample_weight = rng.uniform(0.5, 2, n_samples) if setting["weighted"] else None
     if setting["holes"]:
         X[::3, ::2] = np.nan
-    settings = Settings(
+    settings = replace(
+        PLAIN,
         energy=energy,
         loss=loss,
         exact=exact,
-        n_memories=7,
         intercept=setting["intercept"],
         temperature=2.0,
         ramp=TemperatureRamp(2.0, n_epochs=3),
         max_iter=4,
-        input_scale=1.0,
-        init_mean=0.0,
-        init_std=0.3,
-        reinit_std=0.3,
-        confidence=1.0,
         learning_rate=LearningRate(0.1, "exponential", 0.5, n_epochs=4),
         momentum=setting["momentum"],
         batch_size=36,
         gradient_tolerance=setting["tolerance"],
         noise=setting["noise"],
         dropout=setting["dropout"],
-        n_reinit_epochs=0,
-        reinit_every=1,
         largest_overlap=40.0,
         dtype=np.dtype(dtype).name,
-        seed=0,
     )
     network = Network(
         weights, n_features, setting["intercept"], settings.update(4.0), loss

@@ -13,11 +13,12 @@ import cuda_on_cpu
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from plain_settings import PLAIN
 from scipy import sparse
 
 from skdam import _gpu
 from skdam._backends import array_api, cuda
-from skdam._resolve import LearningRate, Settings, TemperatureRamp
+from skdam._resolve import LearningRate, TemperatureRamp
 from skdam._samples import Samples
 from skdam.energies import (
     Exponential,
@@ -98,7 +99,8 @@ def train(
     if weighted:
         samples.weights = rng.uniform(0.5, 2, 71)
     hashes = samples.hashes
-    settings = Settings(
+    settings = replace(
+        PLAIN,
         energy=energy,
         loss=loss,
         exact=formulation == "energy",
@@ -107,19 +109,12 @@ def train(
         temperature=temperatures[1],
         ramp=TemperatureRamp(temperatures[0] / temperatures[1], n_epochs=3),
         max_iter=4,
-        input_scale=1.0,
-        init_mean=0.0,
-        init_std=0.3,
-        reinit_std=0.3,
-        confidence=1.0,
         learning_rate=LearningRate(0.1, "exponential", 0.8, n_epochs=4),
         momentum=momentum,
         batch_size=36,
         gradient_tolerance=tolerance,
         noise=0.1 * noisy,
         dropout=0.3 * noisy,
-        n_reinit_epochs=0,
-        reinit_every=1,
         largest_overlap=25.0,
         dtype=np.dtype(dtype).name,
         seed=3,
@@ -261,31 +256,9 @@ def test_scores(dtype, rtol, formulation, n_classes, kind, device):
 
 
 def small_trainer(weights, X, codes, device):
-    settings = Settings(
-        energy=RectifiedPolynomial(3),
-        loss=PowerError(2),
-        exact=False,
+    settings = replace(
+        PLAIN,
         n_memories=weights.shape[1],
-        intercept=0.0,
-        temperature=1.0,
-        ramp=TemperatureRamp(),
-        max_iter=1,
-        input_scale=1.0,
-        init_mean=0.0,
-        init_std=0.3,
-        reinit_std=0.3,
-        confidence=1.0,
-        learning_rate=LearningRate(0.1, "constant", 1.0, 10),
-        momentum=0.9,
-        batch_size=10,
-        gradient_tolerance=0.0,
-        noise=0.0,
-        dropout=0.0,
-        n_reinit_epochs=0,
-        reinit_every=1,
-        largest_overlap=10.0,
-        dtype="float64",
-        seed=0,
     )
     network = Network(
         device.asarray(weights), X.shape[1], 0.0, settings.update(4.0), None

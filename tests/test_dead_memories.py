@@ -1,15 +1,18 @@
 """Dead memories: found, and reinitialised."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from plain_settings import PLAIN
 from sklearn import config_context
 
 from skdam import DenseAssociativeMemoryClassifier
 from skdam._backends.array_api import ArrayApiTrainer
 from skdam._backends.cpu import CpuTrainer
 from skdam._devices import to_numpy
-from skdam._resolve import LearningRate, Settings, TemperatureRamp
+from skdam._resolve import LearningRate
 from skdam._samples import Samples
 from skdam._training import _reinitialise_dead
 from skdam.energies import RectifiedPolynomial
@@ -50,31 +53,14 @@ def test_what_is_dead():
 
 @pytest.mark.parametrize("kind", [CpuTrainer, ArrayApiTrainer])
 def test_the_dead_are_reinitialised_and_at_rest(kind):
-    settings = Settings(
-        energy=RectifiedPolynomial(3),
+    settings = replace(
+        PLAIN,
         loss=PowerError(1),
-        exact=False,
         n_memories=3,
-        intercept=0.0,
-        temperature=1.0,
-        ramp=TemperatureRamp(),
-        max_iter=1,
-        input_scale=1.0,
-        init_mean=0.0,
-        init_std=0.3,
-        reinit_std=0.3,
-        confidence=1.0,
         learning_rate=LearningRate(1e-9, "constant", 1.0, 1),
-        momentum=0.9,
         batch_size=2,
-        gradient_tolerance=0.0,
-        noise=0.0,
-        dropout=0.0,
         n_reinit_epochs=9,
-        reinit_every=1,
         largest_overlap=9.0,
-        dtype="float64",
-        seed=0,
     )
 
     def after(epoch):
