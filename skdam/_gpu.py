@@ -134,10 +134,8 @@ class Lease:
     def matmul(self, a: Array, b: Array, out: Array, *, add: bool = False) -> None:
         """Let ``out`` become ``a @ b``, or ``out + a @ b``.
 
-        The rows of all matrices are contiguous, or the columns of ``a``.
+        The rows of all matrices are contiguous.
         """
-        columns = a.strides[0] == a.itemsize
-        a = a.T if columns else a
         kind, compute, real = 1, COMPUTE_64F, ctypes.c_double
         if out.dtype == np.float32:
             tf32 = int(os.environ.get("CUPY_TF32", "0")) > 0
@@ -147,7 +145,7 @@ class Lease:
         (m, n), k = out.shape[::-1], b.shape[0]
         lda, ldb, ldc = (array.strides[0] // array.itemsize for array in (b, a, out))
         self._gemm(
-            *(0, int(columns), m, n, k, ctypes.byref(real(1)), b.data.ptr, kind, lda),
+            *(0, 0, m, n, k, ctypes.byref(real(1)), b.data.ptr, kind, lda),
             *(a.data.ptr, kind, ldb, ctypes.byref(real(add)), out.data.ptr, kind, ldc),
             *(compute, GEMM_DEFAULT),
         )

@@ -169,6 +169,7 @@ def train(
         If the loss of an epoch is not finite.
     """
     patience = Patience(stopping.n_iter_no_change)
+    orders = _Orders(rng, len(samples))
     tol = stopping.tol or 0.0
     may_stop = stopping.tol is not None and (validation is None or stopping.early)
     first, best = run.n_epochs, None
@@ -177,9 +178,12 @@ def train(
             for epoch in range(first, first + stopping.max_iter):
                 if before_epoch is not None:
                     before_epoch()
-                order = None if rng is None else rng.permutation(len(samples))
+                is_last = epoch + 1 == first + stopping.max_iter
                 metrics = backend.epoch(
-                    epoch, order, settings.temperature * settings.ramp.at(epoch)
+                    epoch,
+                    orders.next(),
+                    settings.temperature * settings.ramp.at(epoch),
+                    None if is_last else orders.draw_ahead,
                 )
                 _check_finite(metrics.loss, epoch, backend.network)
                 if (
@@ -211,10 +215,48 @@ def train(
                 raise
             run.interrupted = True
             run.drop_unfinished_epoch()
+        orders.put_back()
         run.network, run.velocity = backend.network, backend.velocity()
     run.best_epoch = run.n_epochs
     if best is not None and (stopping.early or run.interrupted):
         run.best_epoch, run.network = best
+
+
+class _Orders:
+    """Orders of the samples, one for each epoch.
+
+    Parameters
+    ----------
+    rng : RandomState or None
+        What draws them; None: the samples keep their order.
+    n_samples : int
+        Number of samples.
+    """
+
+    def __init__(self, rng: np.random.RandomState | None, n_samples: int):
+        self._rng, self._n_samples = rng, n_samples
+        self._drawn: tuple[Any, np.ndarray] | None = None
+
+    def next(self) -> np.ndarray | None:
+        """Return the next order."""
+        if self._rng is None:
+            return None
+        self.draw_ahead()
+        _, order = self._drawn
+        self._drawn = None
+        return order
+
+    def draw_ahead(self) -> None:
+        """Draw the next order, if it is not drawn yet."""
+        if self._rng is not None and self._drawn is None:
+            state = self._rng.get_state()
+            self._drawn = state, self._rng.permutation(self._n_samples)
+
+    def put_back(self) -> None:
+        """Leave the generator as if nothing had been drawn ahead."""
+        if self._drawn is not None:
+            self._rng.set_state(self._drawn[0])
+            self._drawn = None
 
 
 def _check_finite(loss: float, epoch: int, network: Network) -> None:

@@ -10,7 +10,7 @@
 using std::exp; using std::expm1; using std::fabs; using std::fmax; using std::fmin;
 using std::log; using std::log1p; using std::pow; using std::tanh;
 struct Dim { unsigned x, y, z; };
-static Dim threadIdx, blockIdx, blockDim;
+static Dim threadIdx, blockIdx, blockDim, gridDim;
 #define FUNCTION static inline
 #define __global__
 #define __launch_bounds__(threads)
@@ -35,6 +35,13 @@ static void wait_as(State state) {
     if (!_setjmp(places[t])) _longjmp(scheduler, 1);
 }
 static void __syncthreads() { wait_as(AT_BARRIER); }
+static void __threadfence() {}
+template <class T> static T __ldg(const T *place) { return *place; }
+static int atomicAdd(int *place, int by) {
+    int before = *place;
+    *place += by;
+    return before;
+}
 template <class T> static T exchange(unsigned mask, T mine, unsigned lane) {
     unsigned t = threadIdx.x, turn = ++turns[t] % 2;
     masks[t] = mask;
@@ -112,6 +119,7 @@ static int run(Dim grid, unsigned n, void (*kernel)(void *), void *arguments) {
     current_kernel = kernel;
     current_arguments = arguments;
     blockDim = {n, 1, 1};
+    gridDim = grid;
     for (unsigned t = 0; t < n; ++t) {
         getcontext(&fibers[t]);
         fibers[t].uc_stack.ss_sp = stacks + t * size;

@@ -57,9 +57,7 @@ def device(request, monkeypatch):
     cuda._module.cache_clear()
     # Small, so that small problems have several of each.
     monkeypatch.setattr(cuda, "THREADS", 64)
-    monkeypatch.setattr(cuda, "LANES", 4)
     monkeypatch.setattr(cuda, "FORWARD_THREADS", 64)
-    monkeypatch.setattr(cuda, "LOSS_THREADS", 96)
     monkeypatch.setattr(cuda, "CLASS_TILE", {"float32": 3, "float64": 3})
     yield cupy
     _gpu._free_leases.clear()
@@ -329,10 +327,12 @@ def n_barriers():
 @pytest.mark.parametrize("number", range(n_barriers()))
 def test_a_missing_barrier_is_noticed(number, device, monkeypatch):
     parts = cuda.source(RectifiedPolynomial(20)).split("__syncthreads();")
+    if "atomicAdd" in parts[number + 1]:
+        pytest.skip("on the host, blocks run one after the other")
     parts[number : number + 2] = [";".join(parts[number : number + 2])]
     monkeypatch.setattr(cuda, "source", lambda _: "__syncthreads();".join(parts))
     setting = RectifiedPolynomial(20), LogLoss()
-    changes = {"n_memories": 40, "formulation": "energy"}
+    changes = {"n_memories": 40, "formulation": "energy", "tolerance": 0.5}
     expected = train(*setting, **changes)
     with pytest.raises(AssertionError):
         assert_same(train(*setting, device, **changes), expected, 1e-3)
@@ -353,8 +353,12 @@ def test_faults_are_noticed(device, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(cuda._Scoring, "_launch", launch_others)
-            # Memory that nobody wrote is NaN.
-            assert np.isnan(train(LogCosh(), device=device)[-1]).any()
+            if left_out == "forward":
+                with pytest.raises(ZeroDivisionError):
+                    train(LogCosh(), device=device)
+            else:
+                # Memory that nobody wrote is NaN.
+                assert np.isnan(train(LogCosh(), device=device)[-1]).any()
     a = device.empty((4, 4), np.float32)
     module = device.RawModule(
         'extern "C" __global__ void shift(float *a, int by) { a[threadIdx.x + by] = 1; '

@@ -5,8 +5,9 @@ the others are tested against; ``cpu`` and ``cuda`` compute the same fast.
 
 A trainer descends one step for every minibatch of an epoch. It offers
 
-- ``epoch(number, order, temperature)``: train for one epoch; return its
-  :class:`EpochMetrics`;
+- ``epoch(number, order, temperature, meanwhile)``: train for one epoch; return its
+  :class:`EpochMetrics`. A trainer whose device works by itself calls ``meanwhile()``
+  while it waits;
 - ``network``: the network as it is now, at the temperature of the epoch;
 - ``velocity()``: the velocities of the memories, a
   :class:`~skdam.learning_rule.Scaled`;

@@ -75,7 +75,11 @@ class ArrayApiTrainer:
             self._velocity = Scaled.normalised(values, log_scale)
 
     def epoch(
-        self, number: int, order: np.ndarray | None, temperature: float
+        self,
+        number: int,
+        order: np.ndarray | None,
+        temperature: float,
+        meanwhile: Callable[[], None] | None = None,
     ) -> EpochMetrics:
         settings, samples = self.settings, self.samples
         self.network = replace(self.network, update=settings.update(temperature))

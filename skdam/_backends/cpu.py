@@ -221,7 +221,11 @@ class CpuTrainer(CpuScorer):
         self.idle = np.zeros(weights.shape[1], bool)
 
     def epoch(
-        self, number: int, order: np.ndarray | None, temperature: float
+        self,
+        number: int,
+        order: np.ndarray | None,
+        temperature: float,
+        meanwhile: Callable[[], None] | None = None,
     ) -> EpochMetrics:
         settings, n_samples = self.settings, len(self.samples)
         update = settings.update(temperature)

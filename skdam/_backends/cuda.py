@@ -1,17 +1,18 @@
 """Scoring and training for CuPy arrays: fused kernels, recorded as a graph.
 
-A step is two matrix products and five small kernels (``training.cu``), whose arithmetic
-is in ``arithmetic.h`` and in the energies. The order of the samples, the losses and the
-hits stay on the device; the host waits for it once an epoch. From the second epoch on,
-an epoch is recorded as one CUDA graph and replayed, which spares the host the launches.
-Samples that are not followed get the weight 0 but stay in the products: every minibatch
-has the same shape.
+A step is two matrix products and three small kernels (``training.cu``), whose
+arithmetic is in ``arithmetic.h`` and in the energies. The order of the samples, the
+losses and the hits stay on the device; the host waits for it once an epoch. From the
+second epoch on, an epoch is recorded as one CUDA graph and replayed, which spares the
+host the launches. Samples that are not followed get the weight 0 but stay in the
+products: every minibatch has the same shape.
 
 A step with B samples of N features, K memories and C classes takes ``4 B N K``
 operations in its products and about ``6 B C K`` beside them. It reads and writes
-``4 B N + 5 B K + 7 N K`` numbers:
+``5 B N + 5 B K + 7 N K`` numbers:
 
-- gather reads the samples and writes the inputs, 2 B N;
+- gather, at the same time as apply_update of the step before, reads the samples and
+  writes the inputs in both orders, 3 B N;
 - a product reads the inputs and the memories, and writes the overlaps: B N + N K + B K;
 - forward reads the overlaps, backward also writes the gradient there, 3 B K;
 - a product reads the inputs and this gradient, and adds to the velocity, which has
@@ -46,21 +47,33 @@ __all__ = ["CudaTrainer", "forward", "trainer", "working_bytes"]
 
 Array = Any
 
-THREADS, LANES = 512, 16
-"""Threads of a block that goes along memories, and how many memories it has."""
+THREADS = 512
+"""Threads of a block that goes along memories."""
 
-FORWARD_THREADS, LOSS_THREADS = 256, 1024
+LANES, BLOCKS = (4, 8, 16, 32), 132
+"""How many memories it may have, and about how many blocks run at the same time."""
+
+FORWARD_THREADS, SAMPLES = 256, 4
+"""Threads of a block of forward, and how many samples it has."""
+
+TILE = 32
+"""Samples and inputs of a block that gathers."""
+
 CLASS_TILE = {"float32": 16, "float64": 8}
 MAX_STEPS = 4096
+RECORDINGS = 3
+"""How often an epoch is recorded, since what other threads do may spoil it."""
+
 MAX_DIRECT_POWER = 8
 
 NO_NOISE = InputNoise(0.0, 0.0, (0, 0))
 
-OPTIONAL = "rows hashes shifts pool codes weights delta log_scales losses marks".split()
+OPTIONAL = """rows next_rows hashes shifts pool transposed codes weights delta
+log_scales losses marks n_ready sample_weights common_scale totals""".split()
 """Arrays that may be missing, in the arguments of kernels."""
 
 ALIGNMENT = 4
-"""Rows of the inputs are padded to a multiple of this, as products like them."""
+"""What products add up is padded with zeros to a multiple of this, as they like it."""
 
 
 def source(energy: Energy) -> str:
@@ -90,7 +103,7 @@ def compile_options(network: Any, largest: float | None = None) -> tuple[str, ..
         "MANY": MANY,
         "POOL_SIZE": f"{POOL_SIZE}u",
         "THREADS": THREADS,
-        "LANES": LANES,
+        "SAMPLES": _n_together(network),
         "LOG_MAX": math.log(limits.max),
         "TINY": float(limits.tiny),
     }
@@ -126,8 +139,8 @@ def _parameters() -> dict[str, dict[str, str]]:
 def working_bytes(network: Any, batch_size: int) -> int:
     """Return what a training holds beside its samples and the memories."""
     n_units, n_memories = network.weights.shape
-    of_sample = 2 * n_memories + 2 * network.n_features + 4 * network.n_classes
-    elements = (n_units + network.n_classes) * n_memories + batch_size * of_sample
+    of_sample = 2 * n_memories + 3 * network.n_features + 4 * network.n_classes
+    elements = 2 * (n_units + network.n_classes) * n_memories + batch_size * of_sample
     elements += POOL_SIZE + network.n_features
     itemsize = 8 if "64" in str(network.weights.dtype) else 4
     return itemsize * elements + _gpu.WORKSPACE_BYTES
@@ -173,18 +186,26 @@ class _Scoring:
         self._types = {name: types[kind] for name, kind in parameters}
         # In the exact update, the classification units at -1 are inputs too.
         exact = isinstance(network.update, EnergyDifference)
-        self._n_inputs = network.n_visible + network.n_classes * exact
+        n_inputs = network.n_visible + network.n_classes * exact
+        self._n_together = _n_together(network)
         self._arguments = dict.fromkeys(OPTIONAL, np.intp(0)) | {
             "n_features": np.int32(network.n_features),
             "n_visible": np.int32(network.n_visible),
             "n_memories": np.int32(network.n_memories),
             "n_units": np.int32(network.weights.shape[0]),
-            "width": np.int32(-(-self._n_inputs // ALIGNMENT) * ALIGNMENT),
+            "width": np.int32(_aligned(n_inputs)),
+            "lanes": np.int32(_lanes(network.n_memories)),
+            "stride": np.int32(_aligned(batch_size)),
         }
-        weights = self._put("memories", network.weights)
+        n_units, width = len(network.weights), int(self._arguments["width"])
+        # Behind the memories are zeros, as in the inputs.
+        padded = _gpu.cupy.zeros((max(n_units, width), network.n_memories), self._dtype)
+        padded[:n_units] = _gpu.cupy.asarray(network.weights)
+        weights = self._put("memories", padded[:n_units])
+        self._factor = padded[:width]
         self.network = replace(network, weights=weights)
         self._arguments["connections"] = weights[network.n_visible :]
-        self._empty("inputs", batch_size, int(self._arguments["width"]))
+        self._empty("inputs", batch_size, width)
         self._empty("x", batch_size, network.n_memories)
         self._empty("settings", 10)
         self._staged = self._empty("X", batch_size, network.n_features)
@@ -222,7 +243,8 @@ class _Scoring:
         """Return the scores of some samples."""
         n_samples = self._stage(X, rows)
         scores = self._empty("scores", n_samples, self.network.n_classes)
-        self._forward(n_samples, staged=True)
+        self._gather(n_samples, staged=True)
+        self._forward(n_samples)
         return scores
 
     def _stage(self, X: Any, rows: slice | np.ndarray) -> int:
@@ -234,19 +256,24 @@ class _Scoring:
         self._sender.send(host, staged)
         return len(host)
 
-    def _forward(self, n_samples: int, staged: bool) -> None:
+    def _gather(self, n_samples: int, staged: bool) -> None:
+        """Make the inputs of the rows of X, or of the samples staged there."""
+        self._arguments["staged"] = np.int32(staged)
+        self._arguments["n_samples"] = np.int32(n_samples)
+        self._launch("gather", self._n_tiles(n_samples), FORWARD_THREADS)
+
+    def _n_tiles(self, n_samples: int) -> int:
+        return -(-n_samples // TILE) * -(-int(self._arguments["width"]) // TILE)
+
+    def _forward(self, n_samples: int) -> None:
         """Compute scores, and what follows from them."""
-        arguments, n_inputs = self._arguments, self._n_inputs
-        arguments["staged"] = np.int32(staged)
-        n_threads = _threads(int(arguments["width"]), FORWARD_THREADS)
-        self._launch("gather", n_samples, n_threads)
-        self.lease.matmul(
-            arguments["inputs"][:n_samples, :n_inputs],
-            arguments["memories"][:n_inputs],
-            arguments["x"][:n_samples],
-        )
-        n_threads = _threads(self.network.n_memories, FORWARD_THREADS)
-        self._launch("forward", n_samples, n_threads)
+        arguments = self._arguments
+        arguments["n_samples"] = np.int32(n_samples)
+        inputs, x = arguments["inputs"][:n_samples], arguments["x"][:n_samples]
+        self.lease.matmul(inputs, self._factor, x)
+        n_threads = min(FORWARD_THREADS, -(-self.network.n_memories // 32) * 32)
+        n_blocks = -(-n_samples // self._n_together)
+        self._launch("forward", n_blocks, n_threads)
 
     def _launch(self, kernel: str, n_blocks: int, n_threads: int) -> None:
         arguments = tuple(self._arguments[name] for name in _parameters()[kernel])
@@ -298,10 +325,14 @@ class CudaTrainer(_Scoring):
             self._empty(name, size, n_classes)
         for name in "log_scales", "losses", "marks", "sample_weights":
             self._empty(name, size)
-        self._empty("d_overlaps", size, n_memories)
+        stride = int(self._arguments["stride"])
+        self._empty("transposed", int(self._arguments["width"]), stride)
+        # What padding is multiplied with must be finite.
+        self._empty("d_overlaps", stride, n_memories).fill(0)
         self._empty("d_connections", n_classes, n_memories)
         self._empty("idle", n_memories)
         self._empty("common_scale", 1)
+        self._empty("n_ready", 1).fill(0)
         self._order = self._empty("rows", n_samples)
         self._totals = self._empty("totals", 3)
         if velocity is None:
@@ -312,11 +343,16 @@ class CudaTrainer(_Scoring):
         self._X = None if self._is_here(samples.X) else samples.X
         if self._X is None:
             self._put("X", samples.X)
-        self._is_recordable = self._X is None and len(self._batches) <= MAX_STEPS
+        is_recordable = self._X is None and len(self._batches) <= MAX_STEPS
+        self._recordings_left = RECORDINGS if is_recordable else 0
         self._graph = None
 
     def epoch(
-        self, number: int, order: np.ndarray | None, temperature: float
+        self,
+        number: int,
+        order: np.ndarray | None,
+        temperature: float,
+        meanwhile: Callable[[], None] | None = None,
     ) -> EpochMetrics:
         settings = self.settings
         self.network = replace(self.network, update=settings.update(temperature))
@@ -334,33 +370,63 @@ class CudaTrainer(_Scoring):
         if options != self._options:
             # The first epoch is launched: libraries load what they need.
             self._graph = None
-        elif self._graph is None and self._is_recordable:
-            self._graph = _record(self.lease.stream, lambda: self._steps(order))
-            self._is_recordable = self._graph is not None
+        elif self._graph is None and self._recordings_left:
+            self._recordings_left -= 1
+            self._graph = self._record(order)
         if self._graph is None:
             self._steps(order)
         else:
             self._graph.launch()
+        if meanwhile is not None:
+            meanwhile()
         loss, weight, hits = _gpu.cupy.asnumpy(self._totals).tolist()
         return EpochMetrics(loss / weight, hits / len(order))
 
+    def _record(self, order: np.ndarray) -> Any:
+        """Return what an epoch launches as a graph; None where that fails."""
+        stream = self.lease.stream
+        try:
+            stream.begin_capture()
+            try:
+                self._steps(order)
+            finally:
+                # A capture must end, even one that has become invalid.
+                graph = stream.end_capture()
+        except Exception as error:
+            if not self._recordings_left:
+                warnings.warn(
+                    f"Training goes on without a CUDA graph, a little slower: {error}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            return None
+        return graph
+
     def _steps(self, order: np.ndarray) -> None:
-        arguments = self._arguments
-        n_visible, velocity = arguments["n_visible"], arguments["velocity"]
-        n_blocks = -(-self.network.n_memories // LANES)
-        for start, stop in self._batches:
-            n_samples, staged = stop - start, self._X is not None
+        arguments, n_visible = self._arguments, self.network.n_visible
+        velocity = arguments["velocity"][:n_visible]
+        n_blocks = -(-self.network.n_memories // int(arguments["lanes"]))
+        staged = self._X is not None
+        for number, (start, stop) in enumerate(self._batches):
+            n_samples = stop - start
+            arguments["rows"] = self._order[start:stop]
             if staged:
                 self._stage(self._X, order[start:stop])
-            arguments["rows"] = self._order[start:stop]
-            arguments["n_samples"] = np.int32(n_samples)
-            self._forward(n_samples, staged)
-            self._launch("loss_gradient", 1, _threads(n_samples, LOSS_THREADS))
+            if staged or number == 0:
+                self._gather(n_samples, staged)
+            self._forward(n_samples)
             self._launch("backward", n_blocks, THREADS)
-            inputs = arguments["inputs"][:n_samples, :n_visible]
-            d_overlaps = arguments["d_overlaps"][:n_samples]
-            self.lease.matmul(inputs.T, d_overlaps, velocity[:n_visible], add=True)
-            self._launch("apply_update", n_blocks, THREADS)
+            count = _aligned(n_samples)
+            inputs = arguments["transposed"][:n_visible, :count]
+            d_overlaps = arguments["d_overlaps"][:count]
+            self.lease.matmul(inputs, d_overlaps, velocity, add=True)
+            n_next = 0
+            if not staged and number + 1 < len(self._batches):
+                start, stop = self._batches[number + 1]
+                arguments["next_rows"] = self._order[start:stop]
+                n_next = stop - start
+            arguments["n_next"] = np.int32(n_next)
+            self._launch("apply_update", n_blocks + self._n_tiles(n_next), THREADS)
 
     def velocity(self) -> Scaled:
         scales = self._arguments["velocity_scales"]
@@ -377,25 +443,17 @@ class CudaTrainer(_Scoring):
         self._arguments["peaks"][memories] = 0
 
 
-def _threads(n_elements: int, most: int) -> int:
-    """Return how many threads of a block share some elements: whole warps."""
-    return min(most, -(-n_elements // 32) * 32)
+def _aligned(count: int) -> int:
+    return -(-count // ALIGNMENT) * ALIGNMENT
 
 
-def _record(stream: Any, work: Callable[[], None]) -> Any:
-    """Return what work launches as a graph; None, with a warning, where that fails."""
-    try:
-        stream.begin_capture()
-        try:
-            work()
-        finally:
-            # A capture must end, even one that has become invalid.
-            graph = stream.end_capture()
-    except Exception as error:
-        warnings.warn(
-            f"Training goes on without a CUDA graph, a little slower: {error}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
-    return graph
+def _n_together(network: Any) -> int:
+    """Return how many samples a block of forward has."""
+    # What the exact update does with each is much code.
+    return 1 if isinstance(network.update, EnergyDifference) else SAMPLES
+
+
+def _lanes(n_memories: int) -> int:
+    """Return how many memories a block has, so that all blocks have some."""
+    enough = (lanes for lanes in LANES if n_memories <= lanes * BLOCKS)
+    return next(enough, LANES[-1])

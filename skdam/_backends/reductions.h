@@ -25,23 +25,32 @@ template <class T> FUNCTION T warp_max(T mine) {
     return mine;
 }
 
+/* Over a block: the sums of the first n_sums of N values, the maxima of the others. */
+template <int N>
+FUNCTION void block_reduce(double (&values)[N], int n_sums, double *shared) {
+    for (int i = 0; i < N; ++i)
+        values[i] = i < n_sums ? warp_sum(values[i]) : warp_max(values[i]);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0)
+        for (int i = 0; i < N; ++i) shared[threadIdx.x / 32 * N + i] = values[i];
+    __syncthreads();
+    for (int i = 0; i < N; ++i) {
+        values[i] = i < n_sums ? 0 : LOWEST;
+        for (int warp = 0; warp < blockDim.x / 32; ++warp) {
+            double other = shared[warp * N + i];
+            values[i] = i < n_sums ? values[i] + other : fmax(values[i], other);
+        }
+    }
+}
+
 FUNCTION double block_sum(double mine, double *shared) {
-    mine = warp_sum(mine);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
-    __syncthreads();
-    double sum = 0;
-    for (int warp = 0; warp < blockDim.x / 32; ++warp) sum += shared[warp];
-    return sum;
+    double values[1] = {mine};
+    block_reduce(values, 1, shared);
+    return values[0];
 }
 
 FUNCTION double block_max(double mine, double *shared) {
-    mine = warp_max(mine);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
-    __syncthreads();
-    double largest = LOWEST;
-    for (int warp = 0; warp < blockDim.x / 32; ++warp)
-        largest = fmax(largest, shared[warp]);
-    return largest;
+    double values[1] = {mine};
+    block_reduce(values, 0, shared);
+    return values[0];
 }

@@ -1,26 +1,31 @@
 /* The step of training, in the order of its kernels:
  *
- *   gather         the inputs: rows of the data with their noise, and the intercept
- *   (product)      overlaps x = inputs . memories
- *   forward        scores, and the loss of each sample with its gradient
- *   loss_gradient  which samples are followed, and the scale that they share
- *   backward       -dC/dx, and the velocity of xi_alpha
- *   (product)      the velocity of xi_i, to which inputs^T . -dC/dx is added
- *   apply_update   step normalised for each memory, clipping
+ *   gather        the inputs: rows of the data with their noise, and the intercept
+ *   (product)     overlaps x = inputs . memories
+ *   forward       scores, the loss of each sample with its gradient, and from the last
+ *                 block which samples are followed, and the scale that they share
+ *   backward      -dC/dx, and the velocity of xi_alpha
+ *   (product)     the velocity of xi_i, to which inputs^T . -dC/dx is added
+ *   apply_update  step normalised for each memory, clipping; and at the same time the
+ *                 inputs of the next minibatch
  *
  * Arrays are in C order, memories last: memories and velocity (n_units, n_memories),
- * x and dC/dx (n_samples, n_memories), scores and delta (n_samples, CLASSES). All sums
- * are in a fixed order, so that the same seed gives the same bits.
+ * x and dC/dx (n_samples, n_memories), scores and delta (n_samples, CLASSES). The inputs
+ * are kept in both orders, one for each product. All sums are in a fixed order, so that
+ * the same seed gives the same bits.
  *
  * The velocity of memory mu is velocity[:, mu] exp(velocity_scales[mu]). Its decay only
  * lowers the scale, to which the gradient is brought in dC/dx. Where the numbers would
  * leave their range, the scale is set anew.
  *
+ * Kernels along memories have `lanes` memories in a block, whose threads share the
+ * samples or the units. AHEAD of these are loaded at once, so that a thread waits less.
+ *
  * Also set when compiled: LOSS, 0 for the power objective and 1 for cross-entropy;
- * CLASSES, their number; CLASS_TILE, how many of them are held in registers; MANY, the
- * share of samples above which all are followed; POOL_SIZE of the random numbers;
- * THREADS and LANES, the threads of a block that goes along memories and how many
- * memories it has; LOG_MAX and TINY, ln of the largest and the smallest normal number.
+ * CLASSES, their number; CLASS_TILE, how many of them are held in registers; SAMPLES,
+ * how many samples a block of forward has; MANY, the share of samples above which all
+ * are followed; POOL_SIZE of the random numbers; THREADS of a block that goes along
+ * memories; LOG_MAX and TINY, ln of the largest and the smallest normal number.
  */
 
 /* What the host sets for an epoch; the kernels read it, so that a recorded graph of
@@ -36,47 +41,71 @@
 #define LOG_TOLERANCE 8
 #define INVERSE_UNIT 9
 
-#define GROUPS (THREADS / LANES)
+#define TILE 32
+#define AHEAD 4
 
 #define HIT 1
 #define RESPONDS 2
 
-/* One block for a sample. The data are X[rows], or with `staged` the samples of these
- * numbers in a row; without hashes they get no noise. Inputs behind the intercept are
- * the classification units of the exact update, all at -1, and padding. */
+/* The inputs of TILE samples, TILE columns of them. The data are X[rows], or with
+ * `staged` the samples of these numbers in a row; without hashes they get no noise.
+ * Inputs behind the intercept are the classification units of the exact update, all at
+ * -1, and padding. Transposed inputs have `stride` samples; to a multiple of 4, the
+ * missing ones are 0. */
+FUNCTION void gather_tile(int number_of_tile, const real *X, const int *rows,
+                          int staged, const unsigned *hashes, const unsigned *shifts,
+                          const real *pool, const double *settings, int n_features,
+                          int n_visible, int width, int stride, int n_samples,
+                          real *inputs, real *transposed) {
+    __shared__ real tile[TILE][TILE + 1];
+    int n_across = (width + TILE - 1) / TILE, column = threadIdx.x % TILE;
+    int across = number_of_tile % n_across * TILE, j = across + column;
+    int first = number_of_tile / n_across * TILE;
+    for (int i = threadIdx.x / TILE; i < TILE; i += blockDim.x / TILE) {
+        int place = first + i;
+        real state = 0;
+        if (place < n_samples && j < width) {
+            long long number = rows ? rows[place] : place;
+            if (j < n_features) {
+                state = X[(staged ? place : number) * n_features + j];
+                if (hashes) {
+                    unsigned noise = hashes[number] + shifts[0];
+                    state += pool[noise % POOL_SIZE + j] * (real)settings[NOISE];
+                    unsigned dropout = hashes[number] * 0x9e3779b1u + shifts[1];
+                    if (settings[DROPOUT_FACTOR] != 1)
+                        state *= pool[dropout % POOL_SIZE + j] >=
+                                         (real)settings[DROPOUT_BELOW]
+                                     ? (real)settings[DROPOUT_FACTOR]
+                                     : (real)0;
+                }
+                /* NaN: not known. */
+                if (state != state) state = 0;
+                state *= (real)settings[INVERSE_UNIT];
+            } else if (j < n_visible) {
+                state = (real)settings[INTERCEPT] * (real)settings[INVERSE_UNIT];
+            } else if (DIFFERENCE && j < n_visible + CLASSES) {
+                state = -(real)settings[INVERSE_TEMPERATURE];
+            }
+            inputs[(long long)place * width + j] = state;
+        }
+        tile[i][column] = state;
+    }
+    if (!transposed) return;
+    __syncthreads();
+    int place = first + column;
+    for (int i = threadIdx.x / TILE; i < TILE; i += blockDim.x / TILE)
+        if (across + i < width && place < (n_samples + 3) / 4 * 4)
+            transposed[(long long)(across + i) * stride + place] = tile[column][i];
+}
+
+/* One block for a tile. */
 extern "C" __global__ void gather(const real *X, const int *rows, int staged,
                                   const unsigned *hashes, const unsigned *shifts,
                                   const real *pool, const double *settings,
-                                  int n_features, int n_visible, int width,
-                                  real *inputs) {
-    long long place = blockIdx.x, number = rows ? rows[place] : place;
-    const real *features = X + (staged ? place : number) * n_features;
-    unsigned noise = 0, dropout = 0;
-    if (hashes) {
-        noise = (hashes[number] + shifts[0]) % POOL_SIZE;
-        dropout = (hashes[number] * 0x9e3779b1u + shifts[1]) % POOL_SIZE;
-    }
-    for (int j = threadIdx.x; j < width; j += blockDim.x) {
-        real state = 0;
-        if (j < n_features) {
-            state = features[j];
-            if (hashes) {
-                state += pool[noise + j] * (real)settings[NOISE];
-                if (settings[DROPOUT_FACTOR] != 1)
-                    state *= pool[dropout + j] >= (real)settings[DROPOUT_BELOW]
-                                 ? (real)settings[DROPOUT_FACTOR]
-                                 : (real)0;
-            }
-            /* NaN: not known. */
-            if (state != state) state = 0;
-        } else if (j < n_visible) {
-            state = (real)settings[INTERCEPT];
-        } else if (DIFFERENCE && j < n_visible + CLASSES) {
-            inputs[place * width + j] = -(real)settings[INVERSE_TEMPERATURE];
-            continue;
-        }
-        inputs[place * width + j] = state * (real)settings[INVERSE_UNIT];
-    }
+                                  int n_features, int n_visible, int width, int stride,
+                                  int n_samples, real *inputs, real *transposed) {
+    gather_tile(blockIdx.x, X, rows, staged, hashes, shifts, pool, settings, n_features,
+                n_visible, width, stride, n_samples, inputs, transposed);
 }
 
 /* One warp for a sample: its loss, and the gradient with the largest entry 1. */
@@ -135,140 +164,186 @@ FUNCTION void evaluate(const real *scores, int label, real m, real *delta,
     }
 }
 
-/* One block for a sample; without codes only its scores. */
-extern "C" __global__ void forward(const real *x, const real *connections,
-                                   const double *settings, int n_memories,
-                                   const int *codes, const int *rows, real *scores,
-                                   real *delta, real *log_scales, double *losses,
-                                   int *marks) {
-    __shared__ double shared[MOST_WARPS];
-    __shared__ real parts[MOST_WARPS * CLASS_TILE];
-    long long sample = blockIdx.x;
-    const real *overlaps = x + sample * n_memories;
-    real *own = scores + sample * CLASSES;
-    real inverse_temperature = (real)settings[INVERSE_TEMPERATURE];
-    real scale = 0;
-    if (STEEP) {
-        double largest = NONE;
-        for (int memory = threadIdx.x; memory < n_memories; memory += blockDim.x) {
-            real overlap = overlaps[memory];
-            if (DIFFERENCE) overlap = lifted(overlap, inverse_temperature);
-            largest = fmax(largest, (double)size(overlap));
-        }
-        scale = (real)block_max(largest, shared);
-        if (scale > NONE) scale *= exponent(DIFFERENCE ? 0 : 1);
-    }
-    real factor = DIFFERENCE ? (real)1 : 2 * inverse_temperature;
-    if (STEEP) {
-        if (!DIFFERENCE && IS_POWER) factor *= (real)POWER;
-        /* A scale beyond the range of the type is brought to its edge: the score is
-         * then far beyond, or far below, what tanh distinguishes. */
-        real room = (real)(0.6 * LOG_MAX);
-        factor *= (real)exp(fmin(fmax(scale, -room), room));
-    }
-    for (int alpha = 0; alpha < CLASSES; alpha += CLASS_TILE) {
-        real sums[CLASS_TILE];
-        for (int k = 0; k < CLASS_TILE; ++k) sums[k] = 0;
-        for (int memory = threadIdx.x; memory < n_memories && scale > NONE;
-             memory += blockDim.x) {
-            real overlap = overlaps[memory];
-            const real *xi = connections + (long long)alpha * n_memories + memory;
-            real active = 0;
-            if (!DIFFERENCE)
-                active = STEEP ? scaled(overlap, 1, -scale) : activation(overlap);
-#pragma unroll
-            for (int k = 0; k < CLASS_TILE; ++k)
-                if (alpha + k < CLASSES) {
-                    real connection = xi[(long long)k * n_memories];
-                    sums[k] += DIFFERENCE
-                                   ? rise(overlap, 2 * connection * inverse_temperature,
-                                          scale)
-                                   : connection * active;
-                }
-        }
-        for (int k = 0; k < CLASS_TILE; ++k) {
-            real sum = warp_sum(sums[k]);
-            if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32 * CLASS_TILE + k] = sum;
-        }
-        __syncthreads();
-        if (threadIdx.x < CLASS_TILE && alpha + threadIdx.x < CLASSES) {
-            real sum = 0;
-            for (int warp = 0; warp < blockDim.x / 32; ++warp)
-                sum += parts[warp * CLASS_TILE + threadIdx.x];
-            own[alpha + threadIdx.x] = sum * factor;
-        }
-        __syncthreads();
-    }
-    if (codes && threadIdx.x < 32)
-        evaluate(own, codes[rows[sample]], (real)settings[ERROR_EXPONENT],
-                 delta + sample * CLASSES, log_scales + sample, losses + sample,
-                 marks + sample);
+/* What other blocks of the launch have written. */
+template <class T> FUNCTION T written(const T *place) {
+    return *(const volatile T *)place;
 }
 
-/* A single block. sample_weights: of the samples that are followed, relative to the
- * largest; their logarithm where steep. totals: loss, weight, hits. */
-extern "C" __global__ void loss_gradient(const real *log_scales, const double *losses,
-                                         const int *marks, const double *weights,
-                                         const int *rows, const double *settings,
-                                         int n_samples, real *sample_weights,
-                                         double *common_scale, double *totals) {
-    __shared__ double shared[MOST_WARPS];
-    double loss = 0, weight = 0, hits = 0, any = 0, most = LOWEST, n_followed = 0;
+/* One block for all samples. sample_weights: of those that are followed, relative to
+ * the largest; their logarithm where steep. totals: loss, weight, hits. */
+FUNCTION void follow(const real *log_scales, const double *losses, const int *marks,
+                     const double *weights, const int *rows, const double *settings,
+                     int n_samples, real *sample_weights, double *common_scale,
+                     double *totals, double *shared) {
+    /* Sums of the loss, of weights and of hits; whether any sample responds; and the
+     * largest gradient among those that do, and among all. */
+    double found[6] = {0, 0, 0, 0, LOWEST, LOWEST};
     for (int i = threadIdx.x; i < n_samples; i += blockDim.x) {
         double own = weights ? weights[rows[i]] : 1.0;
-        loss += own * losses[i];
-        weight += own;
-        hits += marks[i] & HIT;
-        if (marks[i] & RESPONDS) any = 1;
+        double logarithm = written(&log_scales[i]);
+        int mark = written(&marks[i]);
+        found[0] += own * written(&losses[i]);
+        found[1] += own;
+        found[2] += mark & HIT;
+        if (mark & RESPONDS) {
+            found[3] = 1;
+            found[4] = fmax(found[4], logarithm);
+        }
+        found[5] = fmax(found[5], logarithm);
     }
-    loss = block_sum(loss, shared);
-    weight = block_sum(weight, shared);
-    hits = block_sum(hits, shared);
+    block_reduce(found, 3, shared);
     /* A sample that no memory responds to has no gradient, whatever its error. */
-    int needed = block_max(any, shared) > 0 ? RESPONDS : 0;
-    for (int i = threadIdx.x; i < n_samples; i += blockDim.x)
-        if ((marks[i] & needed) == needed) most = fmax(most, (double)log_scales[i]);
-    real least = (real)(block_max(most, shared) + settings[LOG_TOLERANCE]);
-    for (int i = threadIdx.x; i < n_samples; i += blockDim.x)
-        n_followed += (marks[i] & needed) == needed && log_scales[i] >= least;
-    if (block_sum(n_followed, shared) > MANY * n_samples) least = NONE;
-    double common = LOWEST;
+    int needed = found[3] > 0 ? RESPONDS : 0;
+    real least = (real)((needed ? found[4] : found[5]) + settings[LOG_TOLERANCE]);
+    /* How many are followed, and the largest weighted gradient among them and among
+     * those that could be. */
+    double followed[3] = {0, LOWEST, LOWEST};
     for (int i = threadIdx.x; i < n_samples; i += blockDim.x) {
-        int follow = (marks[i] & needed) == needed && log_scales[i] >= least;
-        sample_weights[i] =
-            follow ? log_scales[i] + (weights ? (real)log(weights[rows[i]]) : (real)0)
-                   : NONE;
-        common = fmax(common, (double)sample_weights[i]);
+        real logarithm = written(&log_scales[i]);
+        int enough = logarithm >= least;
+        if ((written(&marks[i]) & needed) == needed) {
+            if (weights) logarithm += (real)log(weights[rows[i]]);
+            followed[0] += enough;
+            if (enough) followed[1] = fmax(followed[1], (double)logarithm);
+            followed[2] = fmax(followed[2], (double)logarithm);
+        }
     }
-    common = block_max(common, shared);
+    block_reduce(followed, 1, shared);
+    int all = followed[0] > MANY * n_samples;
+    double common = all ? followed[2] : followed[1];
     if (!(common > LOWEST)) common = 0;
     for (int i = threadIdx.x; i < n_samples; i += blockDim.x) {
-        real logarithm = sample_weights[i] - (real)common;
+        real logarithm = written(&log_scales[i]);
+        int follows = (written(&marks[i]) & needed) == needed &&
+                      (all || logarithm >= least);
+        if (weights) logarithm += (real)log(weights[rows[i]]);
+        logarithm = follows ? logarithm - (real)common : NONE;
         sample_weights[i] = STEEP ? logarithm : (real)exp(logarithm);
     }
     if (threadIdx.x == 0) {
-        totals[0] += loss;
-        totals[1] += weight;
-        totals[2] += hits;
+        for (int i = 0; i < 3; ++i) totals[i] += found[i];
         *common_scale = common;
     }
 }
 
+/* One block for SAMPLES samples; without codes only their scores. */
+extern "C" __global__ void forward(const real *x, const real *connections,
+                                   const double *settings, int n_samples,
+                                   int n_memories, const int *codes, const int *rows,
+                                   const double *weights, real *scores, real *delta,
+                                   real *log_scales, double *losses, int *marks,
+                                   int *n_ready, real *sample_weights,
+                                   double *common_scale, double *totals) {
+    __shared__ double shared[6 * MOST_WARPS];
+    __shared__ real parts[MOST_WARPS * SAMPLES * CLASS_TILE];
+    __shared__ int is_last;
+    int warp = threadIdx.x / 32, n_warps = blockDim.x / 32;
+    long long first = (long long)blockIdx.x * SAMPLES;
+    const real *overlaps[SAMPLES];
+    for (int s = 0; s < SAMPLES; ++s) {
+        long long sample = first + s < n_samples ? first + s : n_samples - 1;
+        overlaps[s] = x + sample * n_memories;
+    }
+    real inverse_temperature = (real)settings[INVERSE_TEMPERATURE];
+    double scales[SAMPLES] = {0};
+    if (STEEP) {
+        for (int s = 0; s < SAMPLES; ++s) scales[s] = NONE;
+        for (int memory = threadIdx.x; memory < n_memories; memory += blockDim.x)
+            for (int s = 0; s < SAMPLES; ++s) {
+                real overlap = overlaps[s][memory];
+                if (DIFFERENCE) overlap = lifted(overlap, inverse_temperature);
+                scales[s] = fmax(scales[s], (double)size(overlap));
+            }
+        block_reduce(scales, 0, shared);
+        for (int s = 0; s < SAMPLES; ++s)
+            scales[s] = scales[s] > NONE ? scales[s] * exponent(DIFFERENCE ? 0 : 1) : 0;
+    }
+    for (int alpha = 0; alpha < CLASSES; alpha += CLASS_TILE) {
+        real sums[SAMPLES][CLASS_TILE] = {0};
+        for (int memory = threadIdx.x; memory < n_memories; memory += blockDim.x) {
+            const real *xi = connections + (long long)alpha * n_memories + memory;
+            real active[SAMPLES];
+#pragma unroll
+            for (int s = 0; s < SAMPLES; ++s) {
+                real overlap = overlaps[s][memory];
+                active[s] = DIFFERENCE ? overlap
+                            : STEEP    ? scaled(overlap, 1, -(real)scales[s])
+                                       : activation(overlap);
+            }
+#pragma unroll
+            for (int k = 0; k < CLASS_TILE; ++k)
+                if (alpha + k < CLASSES) {
+                    real connection = xi[(long long)k * n_memories];
+#pragma unroll
+                    for (int s = 0; s < SAMPLES; ++s)
+                        sums[s][k] += DIFFERENCE
+                                          ? rise(active[s],
+                                                 2 * connection * inverse_temperature,
+                                                 (real)scales[s])
+                                          : connection * active[s];
+                }
+        }
+#pragma unroll
+        for (int s = 0; s < SAMPLES; ++s)
+#pragma unroll
+            for (int k = 0; k < CLASS_TILE; ++k) {
+                real sum = warp_sum(sums[s][k]);
+                if (threadIdx.x % 32 == 0)
+                    parts[(warp * SAMPLES + s) * CLASS_TILE + k] = sum;
+            }
+        __syncthreads();
+        for (int i = threadIdx.x; i < SAMPLES * CLASS_TILE; i += blockDim.x) {
+            int s = i / CLASS_TILE, k = i % CLASS_TILE;
+            if (alpha + k >= CLASSES || first + s >= n_samples) continue;
+            real factor = DIFFERENCE ? (real)1 : 2 * inverse_temperature;
+            if (STEEP) {
+                if (!DIFFERENCE && IS_POWER) factor *= (real)POWER;
+                /* A scale beyond the range of the type is brought to its edge: the
+                 * score is then far beyond, or far below, what tanh distinguishes. */
+                real room = (real)(0.6 * LOG_MAX), scale = 0;
+#pragma unroll
+                for (int other = 0; other < SAMPLES; ++other)
+                    if (other == s) scale = (real)scales[other];
+                factor *= (real)exp(fmin(fmax(scale, -room), room));
+            }
+            real sum = 0;
+            for (int part = i; part < n_warps * SAMPLES * CLASS_TILE;
+                 part += SAMPLES * CLASS_TILE)
+                sum += parts[part];
+            scores[(first + s) * CLASSES + alpha + k] = sum * factor;
+        }
+        __syncthreads();
+    }
+    if (!codes) return;
+    for (long long i = first + warp; i < first + SAMPLES && i < n_samples; i += n_warps)
+        evaluate(scores + i * CLASSES, codes[rows[i]], (real)settings[ERROR_EXPONENT],
+                 delta + i * CLASSES, log_scales + i, losses + i, marks + i);
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) is_last = atomicAdd(n_ready, 1) == gridDim.x - 1;
+    __syncthreads();
+    if (!is_last) return;
+    __threadfence();
+    if (threadIdx.x == 0) *n_ready = 0;
+    follow(log_scales, losses, marks, weights, rows, settings, n_samples,
+           sample_weights, common_scale, totals, shared);
+}
+
 /* The largest number among the threads of a memory, and their sum. */
-FUNCTION real lane_max(real mine, real *shared) {
+FUNCTION real lane_max(real mine, int lanes, real *shared) {
     shared[threadIdx.x] = mine;
     __syncthreads();
-    for (int i = threadIdx.x % LANES; i < THREADS; i += LANES)
+    for (int i = threadIdx.x % lanes; i < THREADS; i += lanes)
         mine = fmax(mine, shared[i]);
     __syncthreads();
     return mine;
 }
 
-FUNCTION real lane_sum(real mine, real *shared) {
+FUNCTION real lane_sum(real mine, int lanes, real *shared) {
     shared[threadIdx.x] = mine;
     __syncthreads();
     real sum = 0;
-    for (int i = threadIdx.x % LANES; i < THREADS; i += LANES) sum += shared[i];
+    for (int i = threadIdx.x % lanes; i < THREADS; i += lanes) sum += shared[i];
     __syncthreads();
     return sum;
 }
@@ -278,22 +353,23 @@ FUNCTION real weighted(real x, real weight) {
     return STEEP ? scaled(x, 1, weight) : weight * activation(x);
 }
 
-/* One block for LANES memories, whose threads share the samples. */
+/* One block for `lanes` memories. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     backward(const real *x, const real *connections, const real *delta,
              const real *sample_weights, const double *common_scale,
              const double *settings, int n_samples, int n_memories, int n_visible,
-             real *velocity, const real *peaks, double *velocity_scales,
+             int lanes, real *velocity, const real *peaks, double *velocity_scales,
              real *d_overlaps, real *d_connections, int *idle) {
     __shared__ real shared[CLASS_TILE * THREADS];
-    int lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
-    int first = blockIdx.x * LANES, inside = first + lane < n_memories;
+    int lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
+    int n_groups = THREADS / lanes;
+    int first = blockIdx.x * lanes, inside = first + lane < n_memories;
     long long memory = inside ? first + lane : n_memories - 1;
     real inverse_temperature = (real)settings[INVERSE_TEMPERATURE];
     real largest = 0;
     if (STEEP) {
         largest = NONE;
-        for (int sample = group; sample < n_samples; sample += GROUPS) {
+        for (int sample = group; sample < n_samples; sample += n_groups) {
             real overlap = x[(long long)sample * n_memories + memory];
             if (DIFFERENCE) overlap = lifted(overlap, inverse_temperature);
             real logarithm = size(overlap);
@@ -301,7 +377,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 largest = fmax(largest, exponent(DIFFERENCE ? 1 : 2) * logarithm +
                                             sample_weights[sample]);
         }
-        largest = lane_max(largest, shared);
+        largest = lane_max(largest, lanes, shared);
     }
 
     /* V(t) = p V(t-1) - dC/dxi, on the scale of V(t-1) if that is near enough. */
@@ -312,7 +388,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (!(fabs(top - scale) <= 0.25 * LOG_MAX)) {
         real change = kept > LOWEST ? (real)exp(scale - top) : (real)0;
         int n_units = inside ? n_visible + CLASSES : 0;
-        for (long long unit = group; unit < n_units; unit += GROUPS)
+        for (long long unit = group; unit < n_units; unit += n_groups)
             velocity[unit * n_memories + memory] *= change;
         scale = top > LOWEST ? top : 0;
     }
@@ -330,53 +406,68 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             if (alpha + k < CLASSES)
                 xi[k] = connections[(long long)(alpha + k) * n_memories + memory];
         }
-        for (int sample = group; sample < n_samples; sample += GROUPS) {
-            long long place = (long long)sample * n_memories + memory;
-            const real *error = delta + (long long)sample * CLASSES + alpha;
-            real overlap = x[place], weight = sample_weights[sample];
-            int followed = weight > (STEEP ? NONE : (real)0);
-            if (followed) highest = fmax(highest, overlap);
-            weight = STEEP ? weight + log_factor : weight * (real)exp(log_factor);
-            real derivative = 0, active, steepness;
-            if (DIFFERENCE) {
-                active = weighted(overlap, weight);
-            } else if (STEEP) {
-                active = steepness = scaled(overlap, 2, weight);
-                if (IS_POWER) {
-                    active *= (real)POWER * overlap;
-                    steepness *= (real)(POWER * (POWER - 1.0));
+        for (int next = group; next < n_samples; next += AHEAD * n_groups) {
+            real loaded[AHEAD], weights[AHEAD];
+#pragma unroll
+            for (int i = 0; i < AHEAD; ++i) {
+                long long sample = next + i * n_groups;
+                if (sample < n_samples) {
+                    loaded[i] = x[sample * n_memories + memory];
+                    weights[i] = __ldg(&sample_weights[sample]);
                 }
-            } else {
-                active = weight * activation(overlap);
-                steepness = weight * slope(overlap);
             }
 #pragma unroll
-            for (int k = 0; k < CLASS_TILE; ++k)
-                if (alpha + k < CLASSES) {
-                    if (DIFFERENCE) {
-                        real to = overlap + 2 * xi[k] * inverse_temperature;
-                        real flipped = weighted(to, weight);
-                        if (followed && error[k] != 0) highest = fmax(highest, to);
-                        derivative += error[k] * (flipped - active);
-                        sums[k] += 2 * error[k] * flipped;
-                    } else {
-                        derivative += error[k] * xi[k];
-                        sums[k] += error[k] * active;
+            for (int i = 0; i < AHEAD; ++i) {
+                long long sample = next + i * n_groups;
+                long long place = sample * n_memories + memory;
+                if (sample >= n_samples) break;
+                const real *errors = delta + sample * CLASSES + alpha;
+                real overlap = loaded[i], weight = weights[i];
+                int followed = weight > (STEEP ? NONE : (real)0);
+                if (followed) highest = fmax(highest, overlap);
+                weight = STEEP ? weight + log_factor : weight * (real)exp(log_factor);
+                real derivative = 0, active, steepness;
+                if (DIFFERENCE) {
+                    active = weighted(overlap, weight);
+                } else if (STEEP) {
+                    active = steepness = scaled(overlap, 2, weight);
+                    if (IS_POWER) {
+                        active *= (real)POWER * overlap;
+                        steepness *= (real)(POWER * (POWER - 1.0));
                     }
+                } else {
+                    active = weight * activation(overlap);
+                    steepness = weight * slope(overlap);
                 }
-            derivative *= DIFFERENCE ? -factor : -factor * steepness;
-            slopes += derivative;
-            if (alpha > 0) derivative += d_overlaps[place];
-            if (inside) d_overlaps[place] = derivative;
+#pragma unroll
+                for (int k = 0; k < CLASS_TILE; ++k)
+                    if (alpha + k < CLASSES) {
+                        real error = __ldg(&errors[k]);
+                        if (DIFFERENCE) {
+                            real to = overlap + 2 * xi[k] * inverse_temperature;
+                            real flipped = weighted(to, weight);
+                            if (followed && error != 0) highest = fmax(highest, to);
+                            derivative += error * (flipped - active);
+                            sums[k] += 2 * error * flipped;
+                        } else {
+                            derivative += error * xi[k];
+                            sums[k] += error * active;
+                        }
+                    }
+                derivative *= DIFFERENCE ? -factor : -factor * steepness;
+                slopes += derivative;
+                if (alpha > 0) derivative += d_overlaps[place];
+                if (inside) d_overlaps[place] = derivative;
+            }
         }
         for (int k = 0; k < CLASS_TILE; ++k)
             shared[k * THREADS + threadIdx.x] =
                 sums[k] * (DIFFERENCE ? -factor * inverse_temperature : -factor);
         __syncthreads();
-        for (int i = threadIdx.x; i < CLASS_TILE * LANES; i += THREADS) {
-            int k = i / LANES, which = first + i % LANES;
+        for (int i = threadIdx.x; i < CLASS_TILE * lanes; i += THREADS) {
+            int k = i / lanes, which = first + i % lanes;
             real sum = 0;
-            for (int j = i % LANES; j < THREADS; j += LANES)
+            for (int j = i % lanes; j < THREADS; j += lanes)
                 sum += shared[k * THREADS + j];
             if (alpha + k < CLASSES && which < n_memories)
                 d_connections[(long long)(alpha + k) * n_memories + which] = sum;
@@ -385,11 +476,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
     /* In the exact update, every xi_gamma also lowers its memory's overlap x. */
     real lowered = 0;
-    if (DIFFERENCE) lowered = lane_sum(slopes, shared) * inverse_temperature;
-    for (int alpha = group; alpha < CLASSES && inside; alpha += GROUPS)
+    if (DIFFERENCE) lowered = lane_sum(slopes, lanes, shared) * inverse_temperature;
+    for (int alpha = group; alpha < CLASSES && inside; alpha += n_groups)
         velocity[(long long)(n_visible + alpha) * n_memories + memory] +=
             d_connections[(long long)alpha * n_memories + memory] - lowered;
-    highest = lane_max(highest, shared);
+    highest = lane_max(highest, lanes, shared);
     if (group == 0 && inside) {
         /* Without a gradient is a memory that no followed sample activates. */
         idle[memory] = !(highest > (RECTIFIED ? (real)0 : NONE));
@@ -397,25 +488,47 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* One block for LANES memories: xi = clip(xi + eps V / max |V|). */
+/* One block for `lanes` memories: xi = clip(xi + eps V / max |V|); blocks behind them
+ * gather the next minibatch. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     apply_update(const real *velocity, const double *settings, int n_memories,
-                 int n_units, real *peaks, real *memories) {
+                 int n_units, int lanes, real *peaks, real *memories, const real *X,
+                 const int *next_rows, const unsigned *hashes, const unsigned *shifts,
+                 const real *pool, int n_features, int n_visible, int width, int stride,
+                 int n_next, real *inputs, real *transposed) {
     __shared__ real shared[THREADS];
-    int lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
-    int first = blockIdx.x * LANES, inside = first + lane < n_memories;
+    int n_blocks = (n_memories + lanes - 1) / lanes;
+    if (blockIdx.x >= n_blocks) {
+        gather_tile(blockIdx.x - n_blocks, X, next_rows, 0, hashes, shifts, pool,
+                    settings, n_features, n_visible, width, stride, n_next, inputs,
+                    transposed);
+        return;
+    }
+    int lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
+    int n_groups = THREADS / lanes;
+    int first = blockIdx.x * lanes, inside = first + lane < n_memories;
     long long memory = inside ? first + lane : n_memories - 1;
     real peak = 0;
-    for (long long unit = group; unit < n_units; unit += GROUPS)
+#pragma unroll AHEAD
+    for (long long unit = group; unit < n_units; unit += n_groups)
         peak = fmax(peak, fabs(velocity[unit * n_memories + memory]));
-    peak = lane_max(peak, shared);
+    peak = lane_max(peak, lanes, shared);
     if (!(peak >= (real)TINY)) peak = 0;
     if (group == 0 && inside) peaks[memory] = peak;
     if (!inside || peak == 0) return;
     real factor = (real)settings[LEARNING_RATE] / peak;
-    for (long long unit = group; unit < n_units; unit += GROUPS) {
-        real *xi = memories + unit * n_memories + memory;
-        real moved = *xi + factor * velocity[unit * n_memories + memory];
-        *xi = fmin(fmax(moved, (real)-1), (real)1);
+    for (long long next = group; next < n_units; next += AHEAD * n_groups) {
+        real moved[AHEAD];
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) {
+            long long place = (next + i * n_groups) * n_memories + memory;
+            if (next + i * n_groups < n_units)
+                moved[i] = memories[place] + factor * velocity[place];
+        }
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i)
+            if (next + i * n_groups < n_units)
+                memories[(next + i * n_groups) * n_memories + memory] =
+                    fmin(fmax(moved[i], (real)-1), (real)1);
     }
 }
