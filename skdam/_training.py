@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 from . import _backends
+from ._devices import to_numpy
 from ._resolve import Settings
 from ._samples import Samples
 from .learning_rule import Scaled
@@ -116,6 +118,13 @@ class TrainingState:
     statistics: Any = None
     n_samples: int = 0
     interrupted: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: arrays that need no GPU to be read again."""
+        velocity = self.velocity
+        if velocity is not None and is_cupy_array(velocity.values):
+            velocity = Scaled(*map(to_numpy, velocity))
+        return vars(self) | {"velocity": velocity}
 
     def drop_unfinished_epoch(self) -> None:
         """Drop what an interrupt left of an epoch that was not recorded in full."""

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_cupy_array
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -899,6 +899,13 @@ class DenseAssociativeMemoryClassifier(
                 f"temperature {self.temperature_:.4g}."
             )
         return energies
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if is_cupy_array(state.get("classes_")):
+            # Without a GPU the model can be read again.
+            state["classes_"] = to_numpy(self.classes_)
+        return state
 
     def __setstate__(self, state):
         if "revival" in state:

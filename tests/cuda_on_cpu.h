@@ -36,7 +36,9 @@ static void wait_as(State state) {
 }
 static void __syncthreads() { wait_as(AT_BARRIER); }
 static void __threadfence() {}
+struct int4 { int x, y, z, w; };
 template <class T> static T __ldg(const T *place) { return *place; }
+template <class T> static T __ldcg(const T *place) { return *place; }
 static int atomicAdd(int *place, int by) {
     int before = *place;
     *place += by;

@@ -56,9 +56,9 @@ def device(request, monkeypatch):
     _gpu._free_leases.clear()
     cuda._module.cache_clear()
     # Small, so that small problems have several of each.
-    monkeypatch.setattr(cuda, "THREADS", 64)
+    monkeypatch.setattr(cuda, "THREADS", {"float32": 64, "float64": 64})
     monkeypatch.setattr(cuda, "FORWARD_THREADS", 64)
-    monkeypatch.setattr(cuda, "CLASS_TILE", {"float32": 3, "float64": 3})
+    monkeypatch.setattr(cuda, "CLASS_TILE", {"float32": 4, "float64": 2})
     yield cupy
     _gpu._free_leases.clear()
     cuda._module.cache_clear()

@@ -379,10 +379,11 @@ def timed(args, X, y, **parameters) -> dict:
 
     ends, seconds, found = [], [], {}
 
-    def elapsed(graph) -> float:
+    def elapsed(graphs) -> float:
         begin, end = cupy.cuda.Event(), cupy.cuda.Event()
         begin.record()
-        graph.launch()
+        for graph in graphs:
+            graph.launch()
         end.record()
         end.synchronize()
         return cupy.cuda.get_elapsed_time(begin, end) / 1e3
@@ -392,7 +393,7 @@ def timed(args, X, y, **parameters) -> dict:
             metrics = super().epoch(number, *arguments)
             ends.append(perf_counter())
             if number == 20:
-                seconds.extend(elapsed(self._graph) for _ in range(5))
+                seconds.extend(elapsed(self._graphs) for _ in range(5))
                 found.update(self._kernels_apart())
             return metrics
 
@@ -404,14 +405,13 @@ def timed(args, X, y, **parameters) -> dict:
                 calls.setdefault(name, (call, dict(self._arguments)))
 
             products = cycle(("product of overlaps", "product of gradients"))
-            lease, batches = self.lease, self._batches
+            lease = self.lease
             self._launch = lambda name, *a: note(name, partial(launch, name, *a))
             self.lease = SimpleNamespace(
                 matmul=lambda *a, **k: note(next(products), partial(matmul, *a, **k))
             )
-            self._batches = batches[:2]
-            self._steps(None)
-            self.lease, self._batches, self._launch = lease, batches, launch
+            self._steps(None, 0, 2)
+            self.lease, self._launch = lease, launch
             times, count = {}, 100
             for name, (call, self._arguments) in calls.items():
                 lease.stream.begin_capture()
@@ -419,7 +419,7 @@ def timed(args, X, y, **parameters) -> dict:
                     call()
                 graph = lease.stream.end_capture()
                 graph.launch()
-                times[name] = round(1e6 * elapsed(graph) / count, 2)
+                times[name] = round(1e6 * elapsed([graph]) / count, 2)
             return times
 
     trainer, cuda.CudaTrainer = cuda.CudaTrainer, Timed

@@ -3,8 +3,8 @@
 A step is two matrix products and three small kernels (``training.cu``), whose
 arithmetic is in ``arithmetic.h`` and in the energies. The order of the samples, the
 losses and the hits stay on the device; the host waits for it once an epoch. From the
-second epoch on, an epoch is recorded as one CUDA graph and replayed, which spares the
-host the launches. Samples that are not followed get the weight 0 but stay in the
+second epoch on, an epoch is recorded as CUDA graphs and replayed, which spares the host
+the launches: while one is executed, the next one is prepared. Samples that are not followed get the weight 0 but stay in the
 products: every minibatch has the same shape.
 
 A step with B samples of N features, K memories and C classes takes ``4 B N K``
@@ -47,7 +47,7 @@ __all__ = ["CudaTrainer", "forward", "trainer", "working_bytes"]
 
 Array = Any
 
-THREADS = 512
+THREADS = {"float32": 1024, "float64": 512}
 """Threads of a block that goes along memories."""
 
 LANES, BLOCKS = (4, 8, 16, 32), 132
@@ -59,8 +59,13 @@ FORWARD_THREADS, SAMPLES = 256, 4
 TILE = 32
 """Samples and inputs of a block that gathers."""
 
-CLASS_TILE = {"float32": 16, "float64": 8}
+CLASS_TILE = {"float32": 12, "float64": 8}
+"""Classes at once: what all threads have of them fits the memory that they share."""
+
 MAX_STEPS = 4096
+STEPS = 8
+"""Steps of a graph."""
+
 RECORDINGS = 3
 """How often an epoch is recorded, since what other threads do may spoil it."""
 
@@ -99,10 +104,11 @@ def compile_options(network: Any, largest: float | None = None) -> tuple[str, ..
         "STEEP": int(_is_steep(network, largest)),
         "LOSS": int(isinstance(network.loss, LogLoss)),
         "CLASSES": network.n_classes,
-        "CLASS_TILE": min(network.n_classes, CLASS_TILE[dtype.name]),
+        "CLASS_TILE": _class_tile(network.n_classes, dtype),
         "MANY": MANY,
         "POOL_SIZE": f"{POOL_SIZE}u",
-        "THREADS": THREADS,
+        "THREADS": THREADS[dtype.name],
+        "LANES": _lanes(network.n_memories),
         "SAMPLES": _n_together(network),
         "LOG_MAX": math.log(limits.max),
         "TINY": float(limits.tiny),
@@ -194,7 +200,6 @@ class _Scoring:
             "n_memories": np.int32(network.n_memories),
             "n_units": np.int32(network.weights.shape[0]),
             "width": np.int32(_aligned(n_inputs)),
-            "lanes": np.int32(_lanes(network.n_memories)),
             "stride": np.int32(_aligned(batch_size)),
         }
         n_units, width = len(network.weights), int(self._arguments["width"])
@@ -321,8 +326,9 @@ class CudaTrainer(_Scoring):
             self._put("hashes", samples.hashes)
             self._put("pool", noise_pool(network.n_features, self._dtype.type))
             self._empty("shifts", 2)
-        for name in "scores", "delta":
-            self._empty(name, size, n_classes)
+        self._empty("scores", size, n_classes)
+        tile = _class_tile(n_classes, self._dtype)
+        self._empty("delta", size, -(-n_classes // tile) * tile)
         for name in "log_scales", "losses", "marks", "sample_weights":
             self._empty(name, size)
         stride = int(self._arguments["stride"])
@@ -345,7 +351,7 @@ class CudaTrainer(_Scoring):
             self._put("X", samples.X)
         is_recordable = self._X is None and len(self._batches) <= MAX_STEPS
         self._recordings_left = RECORDINGS if is_recordable else 0
-        self._graph = None
+        self._graphs: list[Any] = []
 
     def epoch(
         self,
@@ -369,29 +375,30 @@ class CudaTrainer(_Scoring):
         self._totals.fill(0)
         if options != self._options:
             # The first epoch is launched: libraries load what they need.
-            self._graph = None
-        elif self._graph is None and self._recordings_left:
+            self._graphs = []
+        elif not self._graphs and self._recordings_left:
             self._recordings_left -= 1
-            self._graph = self._record(order)
-        if self._graph is None:
-            self._steps(order)
-        else:
-            self._graph.launch()
+            self._graphs = self._record(order)
+        if not self._graphs:
+            self._steps(order, 0, len(self._batches))
+        for graph in self._graphs:
+            graph.launch()
         if meanwhile is not None:
             meanwhile()
         loss, weight, hits = _gpu.cupy.asnumpy(self._totals).tolist()
         return EpochMetrics(loss / weight, hits / len(order))
 
-    def _record(self, order: np.ndarray) -> Any:
-        """Return what an epoch launches as a graph; None where that fails."""
-        stream = self.lease.stream
+    def _record(self, order: np.ndarray) -> list[Any]:
+        """Return what an epoch launches as graphs; none where that fails."""
+        stream, graphs, n_batches = self.lease.stream, [], len(self._batches)
         try:
-            stream.begin_capture()
-            try:
-                self._steps(order)
-            finally:
-                # A capture must end, even one that has become invalid.
-                graph = stream.end_capture()
+            for first in range(0, n_batches, STEPS):
+                stream.begin_capture()
+                try:
+                    self._steps(order, first, min(first + STEPS, n_batches))
+                finally:
+                    # A capture must end, even one that has become invalid.
+                    graphs.append(stream.end_capture())
         except Exception as error:
             if not self._recordings_left:
                 warnings.warn(
@@ -399,15 +406,17 @@ class CudaTrainer(_Scoring):
                     RuntimeWarning,
                     stacklevel=2,
                 )
-            return None
-        return graph
+            return []
+        return graphs
 
-    def _steps(self, order: np.ndarray) -> None:
+    def _steps(self, order: np.ndarray, first: int, end: int) -> None:
         arguments, n_visible = self._arguments, self.network.n_visible
         velocity = arguments["velocity"][:n_visible]
-        n_blocks = -(-self.network.n_memories // int(arguments["lanes"]))
+        n_memories, n_threads = self.network.n_memories, THREADS[self._dtype.name]
+        n_blocks = -(-n_memories // _lanes(n_memories))
         staged = self._X is not None
-        for number, (start, stop) in enumerate(self._batches):
+        for number in range(first, end):
+            start, stop = self._batches[number]
             n_samples = stop - start
             arguments["rows"] = self._order[start:stop]
             if staged:
@@ -415,7 +424,7 @@ class CudaTrainer(_Scoring):
             if staged or number == 0:
                 self._gather(n_samples, staged)
             self._forward(n_samples)
-            self._launch("backward", n_blocks, THREADS)
+            self._launch("backward", n_blocks, n_threads)
             count = _aligned(n_samples)
             inputs = arguments["transposed"][:n_visible, :count]
             d_overlaps = arguments["d_overlaps"][:count]
@@ -426,7 +435,7 @@ class CudaTrainer(_Scoring):
                 arguments["next_rows"] = self._order[start:stop]
                 n_next = stop - start
             arguments["n_next"] = np.int32(n_next)
-            self._launch("apply_update", n_blocks + self._n_tiles(n_next), THREADS)
+            self._launch("apply_update", n_blocks + self._n_tiles(n_next), n_threads)
 
     def velocity(self) -> Scaled:
         scales = self._arguments["velocity_scales"]
@@ -451,6 +460,11 @@ def _n_together(network: Any) -> int:
     """Return how many samples a block of forward has."""
     # What the exact update does with each is much code.
     return 1 if isinstance(network.update, EnergyDifference) else SAMPLES
+
+
+def _class_tile(n_classes: int, dtype: np.dtype) -> int:
+    """Return how many classes are held in registers: whole loads of 16 bytes."""
+    return min(_aligned(n_classes), CLASS_TILE[dtype.name])
 
 
 def _lanes(n_memories: int) -> int:

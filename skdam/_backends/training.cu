@@ -18,14 +18,15 @@
  * lowers the scale, to which the gradient is brought in dC/dx. Where the numbers would
  * leave their range, the scale is set anew.
  *
- * Kernels along memories have `lanes` memories in a block, whose threads share the
+ * Kernels along memories have LANES memories in a block, whose threads share the
  * samples or the units. AHEAD of these are loaded at once, so that a thread waits less.
  *
  * Also set when compiled: LOSS, 0 for the power objective and 1 for cross-entropy;
  * CLASSES, their number; CLASS_TILE, how many of them are held in registers; SAMPLES,
  * how many samples a block of forward has; MANY, the share of samples above which all
  * are followed; POOL_SIZE of the random numbers; THREADS of a block that goes along
- * memories; LOG_MAX and TINY, ln of the largest and the smallest normal number.
+ * memories, and its LANES; LOG_MAX and TINY, ln of the largest and the smallest normal
+ * number.
  */
 
 /* What the host sets for an epoch; the kernels read it, so that a recorded graph of
@@ -43,6 +44,15 @@
 
 #define TILE 32
 #define AHEAD 4
+#define GROUPS (THREADS / LANES)
+
+/* A row of delta is padded for loads of 16 bytes. */
+#define DELTA_ROW ((CLASSES + CLASS_TILE - 1) / CLASS_TILE * CLASS_TILE)
+#define AT_ONCE (16 / (int)sizeof(real))
+union Loaded {
+    int4 bits;
+    real of[AT_ONCE];
+};
 
 #define HIT 1
 #define RESPONDS 2
@@ -164,12 +174,8 @@ FUNCTION void evaluate(const real *scores, int label, real m, real *delta,
     }
 }
 
-/* What other blocks of the launch have written. */
-template <class T> FUNCTION T written(const T *place) {
-    return *(const volatile T *)place;
-}
-
-/* One block for all samples. sample_weights: of those that are followed, relative to
+/* One block for all samples, of which other blocks have just written: __ldcg reads past
+ * this processor's own cache. sample_weights: of those that are followed, relative to
  * the largest; their logarithm where steep. totals: loss, weight, hits. */
 FUNCTION void follow(const real *log_scales, const double *losses, const int *marks,
                      const double *weights, const int *rows, const double *settings,
@@ -180,9 +186,9 @@ FUNCTION void follow(const real *log_scales, const double *losses, const int *ma
     double found[6] = {0, 0, 0, 0, LOWEST, LOWEST};
     for (int i = threadIdx.x; i < n_samples; i += blockDim.x) {
         double own = weights ? weights[rows[i]] : 1.0;
-        double logarithm = written(&log_scales[i]);
-        int mark = written(&marks[i]);
-        found[0] += own * written(&losses[i]);
+        double logarithm = __ldcg(&log_scales[i]);
+        int mark = __ldcg(&marks[i]);
+        found[0] += own * __ldcg(&losses[i]);
         found[1] += own;
         found[2] += mark & HIT;
         if (mark & RESPONDS) {
@@ -199,9 +205,9 @@ FUNCTION void follow(const real *log_scales, const double *losses, const int *ma
      * those that could be. */
     double followed[3] = {0, LOWEST, LOWEST};
     for (int i = threadIdx.x; i < n_samples; i += blockDim.x) {
-        real logarithm = written(&log_scales[i]);
+        real logarithm = __ldcg(&log_scales[i]);
         int enough = logarithm >= least;
-        if ((written(&marks[i]) & needed) == needed) {
+        if ((__ldcg(&marks[i]) & needed) == needed) {
             if (weights) logarithm += (real)log(weights[rows[i]]);
             followed[0] += enough;
             if (enough) followed[1] = fmax(followed[1], (double)logarithm);
@@ -213,8 +219,8 @@ FUNCTION void follow(const real *log_scales, const double *losses, const int *ma
     double common = all ? followed[2] : followed[1];
     if (!(common > LOWEST)) common = 0;
     for (int i = threadIdx.x; i < n_samples; i += blockDim.x) {
-        real logarithm = written(&log_scales[i]);
-        int follows = (written(&marks[i]) & needed) == needed &&
+        real logarithm = __ldcg(&log_scales[i]);
+        int follows = (__ldcg(&marks[i]) & needed) == needed &&
                       (all || logarithm >= least);
         if (weights) logarithm += (real)log(weights[rows[i]]);
         logarithm = follows ? logarithm - (real)common : NONE;
@@ -317,7 +323,7 @@ extern "C" __global__ void forward(const real *x, const real *connections,
     if (!codes) return;
     for (long long i = first + warp; i < first + SAMPLES && i < n_samples; i += n_warps)
         evaluate(scores + i * CLASSES, codes[rows[i]], (real)settings[ERROR_EXPONENT],
-                 delta + i * CLASSES, log_scales + i, losses + i, marks + i);
+                 delta + i * DELTA_ROW, log_scales + i, losses + i, marks + i);
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) is_last = atomicAdd(n_ready, 1) == gridDim.x - 1;
@@ -330,20 +336,20 @@ extern "C" __global__ void forward(const real *x, const real *connections,
 }
 
 /* The largest number among the threads of a memory, and their sum. */
-FUNCTION real lane_max(real mine, int lanes, real *shared) {
+FUNCTION real lane_max(real mine, real *shared) {
     shared[threadIdx.x] = mine;
     __syncthreads();
-    for (int i = threadIdx.x % lanes; i < THREADS; i += lanes)
+    for (int i = threadIdx.x % LANES; i < THREADS; i += LANES)
         mine = fmax(mine, shared[i]);
     __syncthreads();
     return mine;
 }
 
-FUNCTION real lane_sum(real mine, int lanes, real *shared) {
+FUNCTION real lane_sum(real mine, real *shared) {
     shared[threadIdx.x] = mine;
     __syncthreads();
     real sum = 0;
-    for (int i = threadIdx.x % lanes; i < THREADS; i += lanes) sum += shared[i];
+    for (int i = threadIdx.x % LANES; i < THREADS; i += LANES) sum += shared[i];
     __syncthreads();
     return sum;
 }
@@ -353,23 +359,22 @@ FUNCTION real weighted(real x, real weight) {
     return STEEP ? scaled(x, 1, weight) : weight * activation(x);
 }
 
-/* One block for `lanes` memories. */
+/* One block for LANES memories. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     backward(const real *x, const real *connections, const real *delta,
              const real *sample_weights, const double *common_scale,
              const double *settings, int n_samples, int n_memories, int n_visible,
-             int lanes, real *velocity, const real *peaks, double *velocity_scales,
+             real *velocity, const real *peaks, double *velocity_scales,
              real *d_overlaps, real *d_connections, int *idle) {
     __shared__ real shared[CLASS_TILE * THREADS];
-    int lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
-    int n_groups = THREADS / lanes;
-    int first = blockIdx.x * lanes, inside = first + lane < n_memories;
+    int lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
+    int first = blockIdx.x * LANES, inside = first + lane < n_memories;
     long long memory = inside ? first + lane : n_memories - 1;
     real inverse_temperature = (real)settings[INVERSE_TEMPERATURE];
     real largest = 0;
     if (STEEP) {
         largest = NONE;
-        for (int sample = group; sample < n_samples; sample += n_groups) {
+        for (int sample = group; sample < n_samples; sample += GROUPS) {
             real overlap = x[(long long)sample * n_memories + memory];
             if (DIFFERENCE) overlap = lifted(overlap, inverse_temperature);
             real logarithm = size(overlap);
@@ -377,7 +382,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 largest = fmax(largest, exponent(DIFFERENCE ? 1 : 2) * logarithm +
                                             sample_weights[sample]);
         }
-        largest = lane_max(largest, lanes, shared);
+        largest = lane_max(largest, shared);
     }
 
     /* V(t) = p V(t-1) - dC/dxi, on the scale of V(t-1) if that is near enough. */
@@ -388,7 +393,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (!(fabs(top - scale) <= 0.25 * LOG_MAX)) {
         real change = kept > LOWEST ? (real)exp(scale - top) : (real)0;
         int n_units = inside ? n_visible + CLASSES : 0;
-        for (long long unit = group; unit < n_units; unit += n_groups)
+        for (long long unit = group; unit < n_units; unit += GROUPS)
             velocity[unit * n_memories + memory] *= change;
         scale = top > LOWEST ? top : 0;
     }
@@ -406,11 +411,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             if (alpha + k < CLASSES)
                 xi[k] = connections[(long long)(alpha + k) * n_memories + memory];
         }
-        for (int next = group; next < n_samples; next += AHEAD * n_groups) {
+        for (int next = group; next < n_samples; next += AHEAD * GROUPS) {
             real loaded[AHEAD], weights[AHEAD];
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
-                long long sample = next + i * n_groups;
+                long long sample = next + i * GROUPS;
                 if (sample < n_samples) {
                     loaded[i] = x[sample * n_memories + memory];
                     weights[i] = __ldg(&sample_weights[sample]);
@@ -418,10 +423,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             }
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
-                long long sample = next + i * n_groups;
+                long long sample = next + i * GROUPS;
                 long long place = sample * n_memories + memory;
                 if (sample >= n_samples) break;
-                const real *errors = delta + sample * CLASSES + alpha;
+                const real *errors = delta + sample * DELTA_ROW + alpha;
+                Loaded row;
                 real overlap = loaded[i], weight = weights[i];
                 int followed = weight > (STEEP ? NONE : (real)0);
                 if (followed) highest = fmax(highest, overlap);
@@ -442,7 +448,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
                 for (int k = 0; k < CLASS_TILE; ++k)
                     if (alpha + k < CLASSES) {
-                        real error = __ldg(&errors[k]);
+                        if (k % AT_ONCE == 0)
+                            row.bits = __ldg((const int4 *)(errors + k));
+                        real error = row.of[k % AT_ONCE];
                         if (DIFFERENCE) {
                             real to = overlap + 2 * xi[k] * inverse_temperature;
                             real flipped = weighted(to, weight);
@@ -464,10 +472,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             shared[k * THREADS + threadIdx.x] =
                 sums[k] * (DIFFERENCE ? -factor * inverse_temperature : -factor);
         __syncthreads();
-        for (int i = threadIdx.x; i < CLASS_TILE * lanes; i += THREADS) {
-            int k = i / lanes, which = first + i % lanes;
+        for (int i = threadIdx.x; i < CLASS_TILE * LANES; i += THREADS) {
+            int k = i / LANES, which = first + i % LANES;
             real sum = 0;
-            for (int j = i % lanes; j < THREADS; j += lanes)
+            for (int j = i % LANES; j < THREADS; j += LANES)
                 sum += shared[k * THREADS + j];
             if (alpha + k < CLASSES && which < n_memories)
                 d_connections[(long long)(alpha + k) * n_memories + which] = sum;
@@ -476,11 +484,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
     /* In the exact update, every xi_gamma also lowers its memory's overlap x. */
     real lowered = 0;
-    if (DIFFERENCE) lowered = lane_sum(slopes, lanes, shared) * inverse_temperature;
-    for (int alpha = group; alpha < CLASSES && inside; alpha += n_groups)
+    if (DIFFERENCE) lowered = lane_sum(slopes, shared) * inverse_temperature;
+    for (int alpha = group; alpha < CLASSES && inside; alpha += GROUPS)
         velocity[(long long)(n_visible + alpha) * n_memories + memory] +=
             d_connections[(long long)alpha * n_memories + memory] - lowered;
-    highest = lane_max(highest, lanes, shared);
+    highest = lane_max(highest, shared);
     if (group == 0 && inside) {
         /* Without a gradient is a memory that no followed sample activates. */
         idle[memory] = !(highest > (RECTIFIED ? (real)0 : NONE));
@@ -488,47 +496,46 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* One block for `lanes` memories: xi = clip(xi + eps V / max |V|); blocks behind them
+/* One block for LANES memories: xi = clip(xi + eps V / max |V|); blocks behind them
  * gather the next minibatch. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     apply_update(const real *velocity, const double *settings, int n_memories,
-                 int n_units, int lanes, real *peaks, real *memories, const real *X,
+                 int n_units, real *peaks, real *memories, const real *X,
                  const int *next_rows, const unsigned *hashes, const unsigned *shifts,
                  const real *pool, int n_features, int n_visible, int width, int stride,
                  int n_next, real *inputs, real *transposed) {
     __shared__ real shared[THREADS];
-    int n_blocks = (n_memories + lanes - 1) / lanes;
+    int n_blocks = (n_memories + LANES - 1) / LANES;
     if (blockIdx.x >= n_blocks) {
         gather_tile(blockIdx.x - n_blocks, X, next_rows, 0, hashes, shifts, pool,
                     settings, n_features, n_visible, width, stride, n_next, inputs,
                     transposed);
         return;
     }
-    int lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
-    int n_groups = THREADS / lanes;
-    int first = blockIdx.x * lanes, inside = first + lane < n_memories;
+    int lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
+    int first = blockIdx.x * LANES, inside = first + lane < n_memories;
     long long memory = inside ? first + lane : n_memories - 1;
     real peak = 0;
 #pragma unroll AHEAD
-    for (long long unit = group; unit < n_units; unit += n_groups)
+    for (long long unit = group; unit < n_units; unit += GROUPS)
         peak = fmax(peak, fabs(velocity[unit * n_memories + memory]));
-    peak = lane_max(peak, lanes, shared);
+    peak = lane_max(peak, shared);
     if (!(peak >= (real)TINY)) peak = 0;
     if (group == 0 && inside) peaks[memory] = peak;
     if (!inside || peak == 0) return;
     real factor = (real)settings[LEARNING_RATE] / peak;
-    for (long long next = group; next < n_units; next += AHEAD * n_groups) {
+    for (long long next = group; next < n_units; next += AHEAD * GROUPS) {
         real moved[AHEAD];
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
-            long long place = (next + i * n_groups) * n_memories + memory;
-            if (next + i * n_groups < n_units)
+            long long place = (next + i * GROUPS) * n_memories + memory;
+            if (next + i * GROUPS < n_units)
                 moved[i] = memories[place] + factor * velocity[place];
         }
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i)
-            if (next + i * n_groups < n_units)
-                memories[(next + i * n_groups) * n_memories + memory] =
+            if (next + i * GROUPS < n_units)
+                memories[(next + i * GROUPS) * n_memories + memory] =
                     fmin(fmax(moved[i], (real)-1), (real)1);
     }
 }
