@@ -35,15 +35,8 @@ static void wait_as(State state) {
     if (!_setjmp(places[t])) _longjmp(scheduler, 1);
 }
 static void __syncthreads() { wait_as(AT_BARRIER); }
-static void __threadfence() {}
 struct int4 { int x, y, z, w; };
 template <class T> static T __ldg(const T *place) { return *place; }
-template <class T> static T __ldcg(const T *place) { return *place; }
-static int atomicAdd(int *place, int by) {
-    int before = *place;
-    *place += by;
-    return before;
-}
 template <class T> static T exchange(unsigned mask, T mine, unsigned lane) {
     unsigned t = threadIdx.x, turn = ++turns[t] % 2;
     masks[t] = mask;

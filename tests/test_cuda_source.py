@@ -272,9 +272,8 @@ def test_samples_that_nothing_responds_to(device):
     with small_trainer(weights, X, [0, 1, 1], device) as trainer:
         # The first of equal scores counts as predicted, as with argmax.
         assert trainer.epoch(0, None, 1.0).accuracy == 1 / 3
-        shares = device.asnumpy(trainer._arguments["sample_weights"])
-    assert_array_equal(shares == 0, [False, True, False])
-    assert shares.max() == 1
+        marks = device.asnumpy(trainer._arguments["gradients"])[:, 2].astype(int)
+    assert_array_equal(marks & 2, [2, 0, 2])
 
 
 def test_dead_memories(device):
@@ -327,8 +326,6 @@ def n_barriers():
 @pytest.mark.parametrize("number", range(n_barriers()))
 def test_a_missing_barrier_is_noticed(number, device, monkeypatch):
     parts = cuda.source(RectifiedPolynomial(20)).split("__syncthreads();")
-    if "atomicAdd" in parts[number + 1]:
-        pytest.skip("on the host, blocks run one after the other")
     parts[number : number + 2] = [";".join(parts[number : number + 2])]
     monkeypatch.setattr(cuda, "source", lambda _: "__syncthreads();".join(parts))
     setting = RectifiedPolynomial(20), LogLoss()
@@ -353,12 +350,8 @@ def test_faults_are_noticed(device, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(cuda._Scoring, "_launch", launch_others)
-            if left_out == "forward":
-                with pytest.raises(ZeroDivisionError):
-                    train(LogCosh(), device=device)
-            else:
-                # Memory that nobody wrote is NaN.
-                assert np.isnan(train(LogCosh(), device=device)[-1]).any()
+            # Memory that nobody wrote is NaN.
+            assert np.isnan(train(LogCosh(), device=device)[-1]).any()
     a = device.empty((4, 4), np.float32)
     module = device.RawModule(
         'extern "C" __global__ void shift(float *a, int by) { a[threadIdx.x + by] = 1; '

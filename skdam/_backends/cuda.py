@@ -4,8 +4,8 @@ A step is two matrix products and three small kernels (``training.cu``), whose
 arithmetic is in ``arithmetic.h`` and in the energies. The order of the samples, the
 losses and the hits stay on the device; the host waits for it once an epoch. From the
 second epoch on, an epoch is recorded as CUDA graphs and replayed, which spares the host
-the launches: while one is executed, the next one is prepared. Samples that are not followed get the weight 0 but stay in the
-products: every minibatch has the same shape.
+the launches: while one is executed, the next one is prepared. Samples that are not
+followed get the weight 0 but stay in the products: every minibatch has the same shape.
 
 A step with B samples of N features, K memories and C classes takes ``4 B N K``
 operations in its products and about ``6 B C K`` beside them. It reads and writes
@@ -47,20 +47,23 @@ __all__ = ["CudaTrainer", "forward", "trainer", "working_bytes"]
 
 Array = Any
 
-THREADS = {"float32": 1024, "float64": 512}
-"""Threads of a block that goes along memories."""
+THREADS, UPDATE_THREADS = {"float32": 1024, "float64": 512}, 512
+"""Threads of a block of backward, and of apply_update."""
 
 LANES, BLOCKS = (4, 8, 16, 32), 132
 """How many memories it may have, and about how many blocks run at the same time."""
 
-FORWARD_THREADS, SAMPLES = 256, 4
+FORWARD_THREADS, SAMPLES = 256, 2
 """Threads of a block of forward, and how many samples it has."""
 
 TILE = 32
 """Samples and inputs of a block that gathers."""
 
 CLASS_TILE = {"float32": 12, "float64": 8}
-"""Classes at once: what all threads have of them fits the memory that they share."""
+"""Classes at once, whose sums are in registers."""
+
+COLUMNS = 4
+"""What is kept of the gradient of a sample."""
 
 MAX_STEPS = 4096
 STEPS = 8
@@ -74,7 +77,7 @@ MAX_DIRECT_POWER = 8
 NO_NOISE = InputNoise(0.0, 0.0, (0, 0))
 
 OPTIONAL = """rows next_rows hashes shifts pool transposed codes weights delta
-log_scales losses marks n_ready sample_weights common_scale totals""".split()
+gradients losses""".split()
 """Arrays that may be missing, in the arguments of kernels."""
 
 ALIGNMENT = 4
@@ -108,6 +111,7 @@ def compile_options(network: Any, largest: float | None = None) -> tuple[str, ..
         "MANY": MANY,
         "POOL_SIZE": f"{POOL_SIZE}u",
         "THREADS": THREADS[dtype.name],
+        "UPDATE_THREADS": UPDATE_THREADS,
         "LANES": _lanes(network.n_memories),
         "SAMPLES": _n_together(network),
         "LOG_MAX": math.log(limits.max),
@@ -211,7 +215,7 @@ class _Scoring:
         self.network = replace(network, weights=weights)
         self._arguments["connections"] = weights[network.n_visible :]
         self._empty("inputs", batch_size, width)
-        self._empty("x", batch_size, network.n_memories)
+        self._empty("x", int(self._arguments["stride"]), network.n_memories)
         self._empty("settings", 10)
         self._staged = self._empty("X", batch_size, network.n_features)
         self._sender = _gpu.Sender(max(n_bytes, self._staged.nbytes, 10 * 8))
@@ -329,16 +333,18 @@ class CudaTrainer(_Scoring):
         self._empty("scores", size, n_classes)
         tile = _class_tile(n_classes, self._dtype)
         self._empty("delta", size, -(-n_classes // tile) * tile)
-        for name in "log_scales", "losses", "marks", "sample_weights":
-            self._empty(name, size)
+        self._empty("gradients", size, COLUMNS)
+        self._empty("losses", size)
         stride = int(self._arguments["stride"])
         self._empty("transposed", int(self._arguments["width"]), stride)
         # What padding is multiplied with must be finite.
-        self._empty("d_overlaps", stride, n_memories).fill(0)
+        self._arguments["x"].fill(0)
+        self._arguments["d_overlaps"] = self._arguments["x"]
+        if n_classes > tile:
+            # There, it is needed once more.
+            self._empty("d_overlaps", stride, n_memories).fill(0)
         self._empty("d_connections", n_classes, n_memories)
         self._empty("idle", n_memories)
-        self._empty("common_scale", 1)
-        self._empty("n_ready", 1).fill(0)
         self._order = self._empty("rows", n_samples)
         self._totals = self._empty("totals", 3)
         if velocity is None:
@@ -412,7 +418,7 @@ class CudaTrainer(_Scoring):
     def _steps(self, order: np.ndarray, first: int, end: int) -> None:
         arguments, n_visible = self._arguments, self.network.n_visible
         velocity = arguments["velocity"][:n_visible]
-        n_memories, n_threads = self.network.n_memories, THREADS[self._dtype.name]
+        n_memories = self.network.n_memories
         n_blocks = -(-n_memories // _lanes(n_memories))
         staged = self._X is not None
         for number in range(first, end):
@@ -424,7 +430,7 @@ class CudaTrainer(_Scoring):
             if staged or number == 0:
                 self._gather(n_samples, staged)
             self._forward(n_samples)
-            self._launch("backward", n_blocks, n_threads)
+            self._launch("backward", n_blocks, THREADS[self._dtype.name])
             count = _aligned(n_samples)
             inputs = arguments["transposed"][:n_visible, :count]
             d_overlaps = arguments["d_overlaps"][:count]
@@ -435,7 +441,8 @@ class CudaTrainer(_Scoring):
                 arguments["next_rows"] = self._order[start:stop]
                 n_next = stop - start
             arguments["n_next"] = np.int32(n_next)
-            self._launch("apply_update", n_blocks + self._n_tiles(n_next), n_threads)
+            n_others = 1 + self._n_tiles(n_next)
+            self._launch("apply_update", n_blocks + n_others, UPDATE_THREADS)
 
     def velocity(self) -> Scaled:
         scales = self._arguments["velocity_scales"]

@@ -26,20 +26,18 @@ template <class T> FUNCTION T warp_max(T mine) {
 }
 
 /* Over a block: the sums of the first n_sums of N values, the maxima of the others. */
-template <int N>
-FUNCTION void block_reduce(double (&values)[N], int n_sums, double *shared) {
+template <class T, int N>
+FUNCTION void block_reduce(T (&values)[N], int n_sums, T *shared) {
     for (int i = 0; i < N; ++i)
         values[i] = i < n_sums ? warp_sum(values[i]) : warp_max(values[i]);
     __syncthreads();
     if (threadIdx.x % 32 == 0)
         for (int i = 0; i < N; ++i) shared[threadIdx.x / 32 * N + i] = values[i];
     __syncthreads();
+    int warp = threadIdx.x % 32, is_one = warp < blockDim.x / 32;
     for (int i = 0; i < N; ++i) {
-        values[i] = i < n_sums ? 0 : LOWEST;
-        for (int warp = 0; warp < blockDim.x / 32; ++warp) {
-            double other = shared[warp * N + i];
-            values[i] = i < n_sums ? values[i] + other : fmax(values[i], other);
-        }
+        values[i] = is_one ? shared[warp * N + i] : (T)(i < n_sums ? 0 : LOWEST);
+        values[i] = i < n_sums ? warp_sum(values[i]) : warp_max(values[i]);
     }
 }
 

@@ -2,16 +2,15 @@
  *
  *   gather        the inputs: rows of the data with their noise, and the intercept
  *   (product)     overlaps x = inputs . memories
- *   forward       scores, the loss of each sample with its gradient, and from the last
- *                 block which samples are followed, and the scale that they share
- *   backward      -dC/dx, and the velocity of xi_alpha
+ *   forward       scores, and the loss of each sample with its gradient
+ *   backward      which samples are followed; -dC/dx, and the velocity of xi_alpha
  *   (product)     the velocity of xi_i, to which inputs^T . -dC/dx is added
- *   apply_update  step normalised for each memory, clipping; and at the same time the
- *                 inputs of the next minibatch
+ *   apply_update  step normalised for each memory, clipping; at the same time totals of
+ *                 this minibatch, and the inputs of the next one
  *
  * Arrays are in C order, memories last: memories and velocity (n_units, n_memories),
- * x and dC/dx (n_samples, n_memories), scores and delta (n_samples, CLASSES). The inputs
- * are kept in both orders, one for each product. All sums are in a fixed order, so that
+ * x and dC/dx (n_samples, n_memories), scores and delta (n_samples, CLASSES). Inputs are
+ * kept in both orders, one for each product. All sums are in a fixed order, so that
  * the same seed gives the same bits.
  *
  * The velocity of memory mu is velocity[:, mu] exp(velocity_scales[mu]). Its decay only
@@ -24,9 +23,9 @@
  * Also set when compiled: LOSS, 0 for the power objective and 1 for cross-entropy;
  * CLASSES, their number; CLASS_TILE, how many of them are held in registers; SAMPLES,
  * how many samples a block of forward has; MANY, the share of samples above which all
- * are followed; POOL_SIZE of the random numbers; THREADS of a block that goes along
- * memories, and its LANES; LOG_MAX and TINY, ln of the largest and the smallest normal
- * number.
+ * are followed; POOL_SIZE of the random numbers; THREADS and UPDATE_THREADS of a block
+ * of backward and of apply_update, and their LANES; LOG_MAX and TINY, ln of the largest
+ * and the smallest normal number.
  */
 
 /* What the host sets for an epoch; the kernels read it, so that a recorded graph of
@@ -45,6 +44,14 @@
 #define TILE 32
 #define AHEAD 4
 #define GROUPS (THREADS / LANES)
+#define UPDATE_GROUPS (UPDATE_THREADS / LANES)
+
+/* Of each sample, in a row of gradients: the logarithm of its largest component, the
+ * same times the sample's weight, and marks. */
+#define LOG_SCALE 0
+#define LOG_WEIGHT 1
+#define MARKS 2
+#define COLUMNS 4
 
 /* A row of delta is padded for loads of 16 bytes. */
 #define DELTA_ROW ((CLASSES + CLASS_TILE - 1) / CLASS_TILE * CLASS_TILE)
@@ -119,8 +126,8 @@ extern "C" __global__ void gather(const real *X, const int *rows, int staged,
 }
 
 /* One warp for a sample: its loss, and the gradient with the largest entry 1. */
-FUNCTION void evaluate(const real *scores, int label, real m, real *delta,
-                       real *log_scale, double *loss, int *marks) {
+FUNCTION void evaluate(const real *scores, int label, real m, double weight,
+                       real *delta, real *gradient, double *loss) {
     int lane = threadIdx.x % 32;
     real own = scores[label], most = NONE, most_other = NONE;
     int responds = 0, beaten = 0;
@@ -168,67 +175,10 @@ FUNCTION void evaluate(const real *scores, int label, real m, real *delta,
     int all = (warp_max((real)responds) > 0 ? RESPONDS : 0) |
               (warp_max((real)beaten) > 0 ? 0 : HIT);
     if (lane == 0) {
-        *log_scale = largest;
         *loss = error;
-        *marks = all;
-    }
-}
-
-/* One block for all samples, of which other blocks have just written: __ldcg reads past
- * this processor's own cache. sample_weights: of those that are followed, relative to
- * the largest; their logarithm where steep. totals: loss, weight, hits. */
-FUNCTION void follow(const real *log_scales, const double *losses, const int *marks,
-                     const double *weights, const int *rows, const double *settings,
-                     int n_samples, real *sample_weights, double *common_scale,
-                     double *totals, double *shared) {
-    /* Sums of the loss, of weights and of hits; whether any sample responds; and the
-     * largest gradient among those that do, and among all. */
-    double found[6] = {0, 0, 0, 0, LOWEST, LOWEST};
-    for (int i = threadIdx.x; i < n_samples; i += blockDim.x) {
-        double own = weights ? weights[rows[i]] : 1.0;
-        double logarithm = __ldcg(&log_scales[i]);
-        int mark = __ldcg(&marks[i]);
-        found[0] += own * __ldcg(&losses[i]);
-        found[1] += own;
-        found[2] += mark & HIT;
-        if (mark & RESPONDS) {
-            found[3] = 1;
-            found[4] = fmax(found[4], logarithm);
-        }
-        found[5] = fmax(found[5], logarithm);
-    }
-    block_reduce(found, 3, shared);
-    /* A sample that no memory responds to has no gradient, whatever its error. */
-    int needed = found[3] > 0 ? RESPONDS : 0;
-    real least = (real)((needed ? found[4] : found[5]) + settings[LOG_TOLERANCE]);
-    /* How many are followed, and the largest weighted gradient among them and among
-     * those that could be. */
-    double followed[3] = {0, LOWEST, LOWEST};
-    for (int i = threadIdx.x; i < n_samples; i += blockDim.x) {
-        real logarithm = __ldcg(&log_scales[i]);
-        int enough = logarithm >= least;
-        if ((__ldcg(&marks[i]) & needed) == needed) {
-            if (weights) logarithm += (real)log(weights[rows[i]]);
-            followed[0] += enough;
-            if (enough) followed[1] = fmax(followed[1], (double)logarithm);
-            followed[2] = fmax(followed[2], (double)logarithm);
-        }
-    }
-    block_reduce(followed, 1, shared);
-    int all = followed[0] > MANY * n_samples;
-    double common = all ? followed[2] : followed[1];
-    if (!(common > LOWEST)) common = 0;
-    for (int i = threadIdx.x; i < n_samples; i += blockDim.x) {
-        real logarithm = __ldcg(&log_scales[i]);
-        int follows = (__ldcg(&marks[i]) & needed) == needed &&
-                      (all || logarithm >= least);
-        if (weights) logarithm += (real)log(weights[rows[i]]);
-        logarithm = follows ? logarithm - (real)common : NONE;
-        sample_weights[i] = STEEP ? logarithm : (real)exp(logarithm);
-    }
-    if (threadIdx.x == 0) {
-        for (int i = 0; i < 3; ++i) totals[i] += found[i];
-        *common_scale = common;
+        gradient[LOG_SCALE] = largest;
+        gradient[LOG_WEIGHT] = largest + (real)log(weight);
+        gradient[MARKS] = all;
     }
 }
 
@@ -237,12 +187,9 @@ extern "C" __global__ void forward(const real *x, const real *connections,
                                    const double *settings, int n_samples,
                                    int n_memories, const int *codes, const int *rows,
                                    const double *weights, real *scores, real *delta,
-                                   real *log_scales, double *losses, int *marks,
-                                   int *n_ready, real *sample_weights,
-                                   double *common_scale, double *totals) {
-    __shared__ double shared[6 * MOST_WARPS];
+                                   real *gradients, double *losses) {
+    __shared__ double shared[SAMPLES * MOST_WARPS];
     __shared__ real parts[MOST_WARPS * SAMPLES * CLASS_TILE];
-    __shared__ int is_last;
     int warp = threadIdx.x / 32, n_warps = blockDim.x / 32;
     long long first = (long long)blockIdx.x * SAMPLES;
     const real *overlaps[SAMPLES];
@@ -323,33 +270,107 @@ extern "C" __global__ void forward(const real *x, const real *connections,
     if (!codes) return;
     for (long long i = first + warp; i < first + SAMPLES && i < n_samples; i += n_warps)
         evaluate(scores + i * CLASSES, codes[rows[i]], (real)settings[ERROR_EXPONENT],
-                 delta + i * DELTA_ROW, log_scales + i, losses + i, marks + i);
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) is_last = atomicAdd(n_ready, 1) == gridDim.x - 1;
-    __syncthreads();
-    if (!is_last) return;
-    __threadfence();
-    if (threadIdx.x == 0) *n_ready = 0;
-    follow(log_scales, losses, marks, weights, rows, settings, n_samples,
-           sample_weights, common_scale, totals, shared);
+                 weights ? weights[rows[i]] : 1.0, delta + i * DELTA_ROW,
+                 gradients + i * COLUMNS, losses + i);
+}
+
+/* Which samples are followed: those with all marks that are needed, whose gradient is
+ * not below the least. Their weights are relative to the common scale. */
+struct Followed {
+    int needed;
+    real least, common;
+};
+
+FUNCTION Followed follow(const real *gradients, double log_tolerance, int n_samples,
+                         real *shared) {
+    /* Whether any sample responds, and the largest gradient among those that do and
+     * among all. */
+    real found[3] = {0, NONE, NONE};
+    for (int i = threadIdx.x; i < n_samples; i += THREADS) {
+        const real *own = gradients + (long long)i * COLUMNS;
+        real logarithm = own[LOG_SCALE];
+        if ((int)own[MARKS] & RESPONDS) {
+            found[0] = 1;
+            found[1] = fmax(found[1], logarithm);
+        }
+        found[2] = fmax(found[2], logarithm);
+    }
+    block_reduce(found, 0, shared);
+    Followed result;
+    /* A sample that no memory responds to has no gradient, whatever its error. */
+    result.needed = found[0] > 0 ? RESPONDS : 0;
+    result.least = (real)((result.needed ? found[1] : found[2]) + log_tolerance);
+    /* How many are followed, and the largest weighted gradient among them and among
+     * those that could be. */
+    real followed[3] = {0, NONE, NONE};
+    for (int i = threadIdx.x; i < n_samples; i += THREADS) {
+        const real *own = gradients + (long long)i * COLUMNS;
+        if (((int)own[MARKS] & result.needed) != result.needed) continue;
+        real weighted = own[LOG_WEIGHT];
+        if (own[LOG_SCALE] >= result.least) {
+            followed[0] += 1;
+            followed[1] = fmax(followed[1], weighted);
+        }
+        followed[2] = fmax(followed[2], weighted);
+    }
+    block_reduce(followed, 1, shared);
+    int all = followed[0] > MANY * n_samples;
+    if (all) result.least = NONE;
+    result.common = followed[all ? 2 : 1];
+    if (!(result.common > NONE)) result.common = 0;
+    return result;
+}
+
+/* The logarithm of a sample's weight; NONE: not followed. */
+FUNCTION real log_weight(const real *gradient, const Followed &followed) {
+    Loaded own[COLUMNS / AT_ONCE];
+    for (int i = 0; i < COLUMNS / AT_ONCE; ++i)
+        own[i].bits = __ldg((const int4 *)(gradient + i * AT_ONCE));
+    int marks = (int)own[MARKS / AT_ONCE].of[MARKS % AT_ONCE];
+    int follows = (marks & followed.needed) == followed.needed &&
+                  own[0].of[LOG_SCALE] >= followed.least;
+    return follows ? own[0].of[LOG_WEIGHT] - followed.common : NONE;
+}
+
+/* Add the weighted loss, the weights and the hits of all samples. */
+FUNCTION void add_totals(const real *gradients, const double *losses,
+                         const double *weights, const int *rows, int n_samples,
+                         double *totals) {
+    __shared__ double shared[3 * MOST_WARPS];
+    double sums[3] = {0, 0, 0};
+    for (int i = threadIdx.x; i < n_samples; i += blockDim.x) {
+        double weight = weights ? weights[rows[i]] : 1.0;
+        sums[0] += weight * losses[i];
+        sums[1] += weight;
+        sums[2] += (int)gradients[(long long)i * COLUMNS + MARKS] & HIT;
+    }
+    block_reduce(sums, 3, shared);
+    if (threadIdx.x == 0)
+        for (int i = 0; i < 3; ++i) totals[i] += sums[i];
 }
 
 /* The largest number among the threads of a memory, and their sum. */
 FUNCTION real lane_max(real mine, real *shared) {
-    shared[threadIdx.x] = mine;
+    for (int offset = 16; offset >= LANES; offset >>= 1)
+        mine = fmax(mine, __shfl_xor_sync(0xffffffffu, mine, offset));
+    int lane = threadIdx.x % LANES;
+    if (threadIdx.x % 32 < LANES) shared[threadIdx.x / 32 * LANES + lane] = mine;
     __syncthreads();
-    for (int i = threadIdx.x % LANES; i < THREADS; i += LANES)
-        mine = fmax(mine, shared[i]);
+    for (int warp = 0; warp < blockDim.x / 32; ++warp)
+        mine = fmax(mine, shared[warp * LANES + lane]);
     __syncthreads();
     return mine;
 }
 
 FUNCTION real lane_sum(real mine, real *shared) {
-    shared[threadIdx.x] = mine;
+    for (int offset = 16; offset >= LANES; offset >>= 1)
+        mine += __shfl_xor_sync(0xffffffffu, mine, offset);
+    int lane = threadIdx.x % LANES;
+    if (threadIdx.x % 32 < LANES) shared[threadIdx.x / 32 * LANES + lane] = mine;
     __syncthreads();
     real sum = 0;
-    for (int i = threadIdx.x % LANES; i < THREADS; i += LANES) sum += shared[i];
+    for (int warp = 0; warp < blockDim.x / 32; ++warp)
+        sum += shared[warp * LANES + lane];
     __syncthreads();
     return sum;
 }
@@ -362,11 +383,13 @@ FUNCTION real weighted(real x, real weight) {
 /* One block for LANES memories. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     backward(const real *x, const real *connections, const real *delta,
-             const real *sample_weights, const double *common_scale,
-             const double *settings, int n_samples, int n_memories, int n_visible,
-             real *velocity, const real *peaks, double *velocity_scales,
-             real *d_overlaps, real *d_connections, int *idle) {
-    __shared__ real shared[CLASS_TILE * THREADS];
+             const real *gradients, const double *settings, int n_samples,
+             int n_memories, int n_visible, real *velocity, const real *peaks,
+             double *velocity_scales, real *d_overlaps, real *d_connections,
+             int *idle) {
+    __shared__ real shared[CLASS_TILE * THREADS / 32 * LANES];
+    Followed followed = follow(gradients, settings[LOG_TOLERANCE], n_samples, shared);
+    __syncthreads();
     int lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
     int first = blockIdx.x * LANES, inside = first + lane < n_memories;
     long long memory = inside ? first + lane : n_memories - 1;
@@ -378,9 +401,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             real overlap = x[(long long)sample * n_memories + memory];
             if (DIFFERENCE) overlap = lifted(overlap, inverse_temperature);
             real logarithm = size(overlap);
-            if (logarithm > NONE && sample_weights[sample] > NONE)
-                largest = fmax(largest, exponent(DIFFERENCE ? 1 : 2) * logarithm +
-                                            sample_weights[sample]);
+            real weight = log_weight(gradients + (long long)sample * COLUMNS, followed);
+            if (logarithm > NONE && weight > NONE)
+                largest = fmax(largest,
+                               exponent(DIFFERENCE ? 1 : 2) * logarithm + weight);
         }
         largest = lane_max(largest, shared);
     }
@@ -388,7 +412,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     /* V(t) = p V(t-1) - dC/dxi, on the scale of V(t-1) if that is near enough. */
     double scale = velocity_scales[memory] + settings[LOG_MOMENTUM];
     double kept = peaks[memory] > 0 ? scale + log((double)peaks[memory]) : LOWEST;
-    double added = *common_scale + largest;
+    double added = (double)followed.common + largest;
     double top = fmax(kept, added);
     if (!(fabs(top - scale) <= 0.25 * LOG_MAX)) {
         real change = kept > LOWEST ? (real)exp(scale - top) : (real)0;
@@ -398,7 +422,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         scale = top > LOWEST ? top : 0;
     }
     /* The gradient's scale relative to the velocity's. */
-    real log_factor = (real)(*common_scale - scale);
+    real log_factor = (real)(followed.common - scale);
     real factor = DIFFERENCE ? (real)1 : 2 * inverse_temperature;
     if (STEEP && DIFFERENCE && IS_POWER) factor *= (real)POWER;
 
@@ -412,13 +436,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 xi[k] = connections[(long long)(alpha + k) * n_memories + memory];
         }
         for (int next = group; next < n_samples; next += AHEAD * GROUPS) {
-            real loaded[AHEAD], weights[AHEAD];
+            real loaded[AHEAD], log_weights[AHEAD];
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
                 long long sample = next + i * GROUPS;
                 if (sample < n_samples) {
                     loaded[i] = x[sample * n_memories + memory];
-                    weights[i] = __ldg(&sample_weights[sample]);
+                    log_weights[i] = log_weight(gradients + sample * COLUMNS, followed);
                 }
             }
 #pragma unroll
@@ -428,10 +452,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 if (sample >= n_samples) break;
                 const real *errors = delta + sample * DELTA_ROW + alpha;
                 Loaded row;
-                real overlap = loaded[i], weight = weights[i];
-                int followed = weight > (STEEP ? NONE : (real)0);
-                if (followed) highest = fmax(highest, overlap);
-                weight = STEEP ? weight + log_factor : weight * (real)exp(log_factor);
+                real overlap = loaded[i], weight = log_weights[i] + log_factor;
+                int follows = log_weights[i] > NONE;
+                if (follows) highest = fmax(highest, overlap);
+                if (!STEEP) weight = (real)exp(weight);
                 real derivative = 0, active, steepness;
                 if (DIFFERENCE) {
                     active = weighted(overlap, weight);
@@ -454,7 +478,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                         if (DIFFERENCE) {
                             real to = overlap + 2 * xi[k] * inverse_temperature;
                             real flipped = weighted(to, weight);
-                            if (followed && error != 0) highest = fmax(highest, to);
+                            if (follows && error != 0) highest = fmax(highest, to);
                             derivative += error * (flipped - active);
                             sums[k] += 2 * error * flipped;
                         } else {
@@ -468,15 +492,21 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 if (inside) d_overlaps[place] = derivative;
             }
         }
-        for (int k = 0; k < CLASS_TILE; ++k)
-            shared[k * THREADS + threadIdx.x] =
-                sums[k] * (DIFFERENCE ? -factor * inverse_temperature : -factor);
+#pragma unroll
+        for (int k = 0; k < CLASS_TILE; ++k) {
+            real sum = sums[k];
+            for (int offset = 16; offset >= LANES; offset >>= 1)
+                sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+            sum *= DIFFERENCE ? -factor * inverse_temperature : -factor;
+            if (threadIdx.x % 32 < LANES)
+                shared[(threadIdx.x / 32 * CLASS_TILE + k) * LANES + lane] = sum;
+        }
         __syncthreads();
         for (int i = threadIdx.x; i < CLASS_TILE * LANES; i += THREADS) {
             int k = i / LANES, which = first + i % LANES;
             real sum = 0;
-            for (int j = i % LANES; j < THREADS; j += LANES)
-                sum += shared[k * THREADS + j];
+            for (int warp = 0; warp < THREADS / 32; ++warp)
+                sum += shared[warp * CLASS_TILE * LANES + i];
             if (alpha + k < CLASSES && which < n_memories)
                 d_connections[(long long)(alpha + k) * n_memories + which] = sum;
         }
@@ -496,18 +526,24 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* One block for LANES memories: xi = clip(xi + eps V / max |V|); blocks behind them
- * gather the next minibatch. */
-extern "C" __global__ void __launch_bounds__(THREADS)
+/* One block for LANES memories: xi = clip(xi + eps V / max |V|). Behind them, one for
+ * the totals, and others that gather the next minibatch. */
+extern "C" __global__ void __launch_bounds__(UPDATE_THREADS)
     apply_update(const real *velocity, const double *settings, int n_memories,
-                 int n_units, real *peaks, real *memories, const real *X,
-                 const int *next_rows, const unsigned *hashes, const unsigned *shifts,
-                 const real *pool, int n_features, int n_visible, int width, int stride,
-                 int n_next, real *inputs, real *transposed) {
-    __shared__ real shared[THREADS];
+                 int n_units, real *peaks, real *memories, const real *gradients,
+                 const double *losses, const double *weights, const int *rows,
+                 int n_samples, double *totals, const real *X, const int *next_rows,
+                 const unsigned *hashes, const unsigned *shifts, const real *pool,
+                 int n_features, int n_visible, int width, int stride, int n_next,
+                 real *inputs, real *transposed) {
+    __shared__ real shared[UPDATE_THREADS / 32 * LANES];
     int n_blocks = (n_memories + LANES - 1) / LANES;
-    if (blockIdx.x >= n_blocks) {
-        gather_tile(blockIdx.x - n_blocks, X, next_rows, 0, hashes, shifts, pool,
+    if (blockIdx.x == n_blocks) {
+        add_totals(gradients, losses, weights, rows, n_samples, totals);
+        return;
+    }
+    if (blockIdx.x > n_blocks) {
+        gather_tile(blockIdx.x - n_blocks - 1, X, next_rows, 0, hashes, shifts, pool,
                     settings, n_features, n_visible, width, stride, n_next, inputs,
                     transposed);
         return;
@@ -517,25 +553,25 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     long long memory = inside ? first + lane : n_memories - 1;
     real peak = 0;
 #pragma unroll AHEAD
-    for (long long unit = group; unit < n_units; unit += GROUPS)
+    for (long long unit = group; unit < n_units; unit += UPDATE_GROUPS)
         peak = fmax(peak, fabs(velocity[unit * n_memories + memory]));
     peak = lane_max(peak, shared);
     if (!(peak >= (real)TINY)) peak = 0;
     if (group == 0 && inside) peaks[memory] = peak;
     if (!inside || peak == 0) return;
     real factor = (real)settings[LEARNING_RATE] / peak;
-    for (long long next = group; next < n_units; next += AHEAD * GROUPS) {
+    for (long long next = group; next < n_units; next += AHEAD * UPDATE_GROUPS) {
         real moved[AHEAD];
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
-            long long place = (next + i * GROUPS) * n_memories + memory;
-            if (next + i * GROUPS < n_units)
+            long long place = (next + i * UPDATE_GROUPS) * n_memories + memory;
+            if (next + i * UPDATE_GROUPS < n_units)
                 moved[i] = memories[place] + factor * velocity[place];
         }
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i)
-            if (next + i * GROUPS < n_units)
-                memories[(next + i * GROUPS) * n_memories + memory] =
+            if (next + i * UPDATE_GROUPS < n_units)
+                memories[(next + i * UPDATE_GROUPS) * n_memories + memory] =
                     fmin(fmax(moved[i], (real)-1), (real)1);
     }
 }
