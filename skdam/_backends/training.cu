@@ -42,7 +42,7 @@
 #define INVERSE_UNIT 9
 
 #define TILE 32
-#define AHEAD 4
+#define AHEAD 8
 #define GROUPS (THREADS / LANES)
 #define UPDATE_GROUPS (UPDATE_THREADS / LANES)
 
