@@ -6,6 +6,7 @@ arrays are computed on where the parameter ``device`` says, and the results come
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -37,6 +38,13 @@ __all__ = [
 ]
 
 Array = Any
+
+LEAST_FLOP = 1e11
+"""What is worth a GPU: two cores of a CPU take about a second for it.
+
+To start CUDA and to compile the kernels takes some seconds in a process, and a fit some
+tenths of a second beside its epochs.
+"""
 
 
 @dataclass(frozen=True)
@@ -126,16 +134,18 @@ def check_device_name(name: str) -> None:
         )
 
 
-def compute_device(name: str, X: Any) -> Device:
+def compute_device(name: str, X: Any, flop: float = math.inf) -> Device:
     """Return where to compute on X.
 
     Parameters
     ----------
     name : str
-        "auto" (where X lives; for NumPy arrays CUDA where CuPy sees a device), "cpu",
-        "cuda", or "cuda:1".
+        "auto" (where X lives; for NumPy arrays CUDA where CuPy sees a device and the
+        work is worth it), "cpu", "cuda", or "cuda:1".
     X : array-like
         Data.
+    flop : float
+        Number of floating-point operations to do.
 
     Raises
     ------
@@ -144,7 +154,8 @@ def compute_device(name: str, X: Any) -> Device:
     """
     home = Device.of(X)
     on_host = home is HOST or home.is_host
-    if on_host and (name == "cpu" or (name == "auto" and not _gpu.count_devices())):
+    is_small = flop < LEAST_FLOP or not _gpu.count_devices()
+    if on_host and (name == "cpu" or (name == "auto" and is_small)):
         return home
     check_device_name(name)
     if on_host:

@@ -189,7 +189,7 @@ def lease() -> Iterator[Lease]:
 
 
 @contextmanager
-def session(device: Any, advice: str) -> Iterator[None]:
+def session(device: Any, advice: str) -> Iterator[Lease]:
     """Work on a device, on a stream of the calling thread.
 
     Parameters
@@ -206,8 +206,8 @@ def session(device: Any, advice: str) -> Iterator[None]:
     """
     with device:
         try:
-            with lease():
-                yield
+            with lease() as own:
+                yield own
         except Exception as error:
             if not _is_want_of_memory(error):
                 raise

@@ -134,8 +134,8 @@ class Settings:
         K.
     intercept : float
         State of the intercept's neuron; 0: there is none.
-    temperature : float
-        T, in neurons.
+    temperature, auto_temperature : float
+        T, in neurons; and what it would be by itself.
     ramp : TemperatureRamp
         Factor of T in the first epochs.
     input_scale : float
@@ -176,6 +176,7 @@ class Settings:
     n_memories: int
     intercept: float
     temperature: float
+    auto_temperature: float
     ramp: TemperatureRamp
     input_scale: float
     max_iter: int
@@ -249,18 +250,26 @@ def resolve(
     max_iter = _max_iter(params["max_iter"], n_samples, batch_size)
     temperature, scale = params["temperature"], 1.0
     exact = params["formulation"] == "energy"
+    follows = exact or getattr(energy, "growth", None) != "power"
+    if temperature == "auto" and follows:
+        # Features of any unit become states of order 1, as those of the classification
+        # units are. For powers of the feedforward dual alone, the temperature makes up
+        # for the unit.
+        scale = statistics.unit
+    init_mean, init_std = init if isinstance(init, tuple) else (0.0, None)
+    auto = auto_temperature(
+        energy,
+        loss,
+        n_memories,
+        statistics.divided_by(scale),
+        intercept / scale,
+        init_mean,
+    )
+    if exact:
+        # Flipping a unit changes an overlap by up to 2, and F by its power.
+        auto += float(getattr(energy, "power", 0)) / 4
     if temperature == "auto":
-        if exact or getattr(energy, "growth", None) != "power":
-            # Features of any unit become states of order 1, as those of the
-            # classification units are. For powers of the feedforward dual alone, the
-            # temperature makes up for the unit.
-            scale = statistics.unit
-        temperature = auto_temperature(
-            energy, loss, n_memories, statistics.divided_by(scale), intercept / scale
-        )
-        if exact:
-            # Flipping a unit changes an overlap by up to 2, and F by its power.
-            temperature += float(getattr(energy, "power", 0)) / 4
+        temperature = auto
     noise, reinit = params["input_noise"], params["reinit_dead"]
     if noise == "auto":
         noise = 0.0 if plain else INPUT_NOISE
@@ -282,6 +291,7 @@ def resolve(
         n_memories=n_memories,
         intercept=intercept,
         temperature=float(temperature),
+        auto_temperature=auto,
         ramp=TemperatureRamp(*(params["temperature_ramp"] or ())),
         input_scale=scale,
         max_iter=max_iter,
@@ -296,8 +306,8 @@ def resolve(
         gradient_tolerance=float(params["gradient_tolerance"]),
         noise=noise,
         dropout=dropout,
-        init_mean=init[0] if isinstance(init, tuple) else 0.0,
-        init_std=init[1] if isinstance(init, tuple) else auto_init_std(n_features),
+        init_mean=init_mean,
+        init_std=auto_init_std(n_features) if init_std is None else init_std,
         reinit_std=INIT_STD,
         confidence=auto_confidence(statistics.n_samples, n_classes),
         n_reinit_epochs=(
@@ -402,6 +412,7 @@ def auto_temperature(
     n_memories: int,
     statistics: Statistics,
     intercept: float,
+    init_mean: float = 0.0,
 ) -> float:
     """Return a temperature T at which units are neither dead nor saturated.
 
@@ -419,6 +430,11 @@ def auto_temperature(
     which saturated units are lost the sooner. In units u of a feature's root mean
     square, T is proportional to the samples; the last factor makes scores the same in
     any units. The constants were fitted to accuracies on seven tables and on images.
+
+    Memories that start around a mean ``init_mean`` all have about the same overlap x
+    with samples that have a mean in common, and the classification units a common drive
+    of ``2 K |init_mean| n (x / T)^(n-1) / T``. T is high enough for it to be 2 at most,
+    or all units would be saturated before anything is learned.
 
     Examples
     --------
@@ -446,7 +462,12 @@ def auto_temperature(
     alignment = 0.6 * max(0.0, 1 - 5 / n)
     steepness = max(1.0, getattr(loss, "exponent", 1.0) / 3) ** 0.4
     log_drive = math.log(n_memories / (3 * math.sqrt(n_samples))) - math.log(unit)
-    return (
+    overlap = init_mean * (statistics.sum_of_mean + intercept)
+    at_start = 0.0
+    if overlap > 0 or (overlap and not energy.rectified):
+        drive = math.log(n_memories * abs(init_mean) * n)
+        at_start = math.exp((drive + (n - 1) * math.log(abs(overlap))) / n)
+    auto = (
         1.5
         * (1 - 0.8 / n)
         * length
@@ -454,3 +475,4 @@ def auto_temperature(
         * steepness
         * math.exp(log_drive / n)
     )
+    return max(auto, at_start)

@@ -80,8 +80,8 @@ class Statistics(NamedTuple):
         Euclidean length of the samples' mean.
     std_along_mean : float
         Standard deviation of the samples in the direction of their mean.
-    l1_norm_of_mean : float
-        Sum of the magnitudes of the samples' mean.
+    l1_norm_of_mean, sum_of_mean : float
+        Sums of the magnitudes of the samples' mean, and of its values.
     """
 
     n_samples: float
@@ -92,6 +92,7 @@ class Statistics(NamedTuple):
     mean_length: float
     std_along_mean: float
     l1_norm_of_mean: float = 0.0
+    sum_of_mean: float = 0.0
 
     def averaged(self, other: Statistics, n: int, n_other: int) -> Statistics:
         """Return the statistics of n samples and n_other more, put together.
@@ -119,6 +120,7 @@ class Statistics(NamedTuple):
             mean(self.mean_length, other.mean_length),
             float(root_mean_square(self.std_along_mean, other.std_along_mean)),
             mean(self.l1_norm_of_mean, other.l1_norm_of_mean),
+            mean(self.sum_of_mean, other.sum_of_mean),
         )
 
     @property
@@ -199,6 +201,7 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
         scale * length,
         scale * float(np.sqrt(along)),
         scale * float(np.abs(mean).sum()),
+        scale * float(mean.sum()),
     )
 
 

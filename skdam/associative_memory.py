@@ -28,6 +28,9 @@ from .energies import ENERGY_CONSTRAINT, get_energy
 
 __all__ = ["DenseAssociativeMemory"]
 
+FLOP_OF_UPDATE = 100
+"""What each memory takes in recall while a unit settles, in operations of products."""
+
 
 class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Dense associative memory: stores binary patterns and recalls them.
@@ -78,7 +81,8 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     device : {"auto", "cpu", "cuda"} or str, default="auto"
         Where to recall: "cpu", "cuda" (through CuPy) or a device such as "cuda:1".
-        "auto" is "cuda" if CuPy sees a device, and otherwise "cpu".
+        "auto" is "cuda" if CuPy sees a device and the work is worth it, and otherwise
+        "cpu".
 
     Attributes
     ----------
@@ -433,7 +437,8 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         energy = get_energy(self.energy, self.power)
         tables = overlap_tables(energy, self.n_features_in_, self.temperature)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        device = compute_device(self.device, states)
+        flop = FLOP_OF_UPDATE * states.size * len(self.memories_)
+        device = compute_device(self.device, states, flop)
         backend = recall_cpu if device.is_host else recall_cuda
         with device.session("Recall fewer rows at a time."):
             result = recall_in_blocks(

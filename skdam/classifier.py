@@ -21,8 +21,8 @@ from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
 from ._devices import HOST, Device, check_same_device, compute_device, to_numpy
 from ._diagnosis import describe_failure
-from ._resolve import Settings, auto_temperature, resolve
-from ._samples import Samples, Statistics, describe
+from ._resolve import Settings, resolve
+from ._samples import Samples, describe
 from ._training import Stopping, TrainingState, initial_weights, train
 from ._validation import (
     check_init,
@@ -160,9 +160,9 @@ class DenseAssociativeMemoryClassifier(
     device : {"auto", "cpu", "cuda"} or str, default="auto"
         Where to compute on NumPy arrays, sparse matrices and data frames: "cpu", "cuda"
         (through CuPy; with several devices, fits take them in turn) or a device such as
-        "cuda:1". "auto" is "cuda" where CuPy sees a device. Under
-        ``sklearn.config_context(array_api_dispatch=True)``, arrays of other namespaces
-        are computed on where they are.
+        "cuda:1". "auto" is "cuda" where CuPy sees a device and the work is worth it.
+        Under ``sklearn.config_context(array_api_dispatch=True)``, arrays of other
+        namespaces are computed on where they are.
 
     gradient_tolerance : float, default=1e-3
         Samples of a minibatch whose gradient is below this share of the largest are not
@@ -528,6 +528,9 @@ class DenseAssociativeMemoryClassifier(
             incremental=incremental,
             previous=previous,
         )
+        flop = 4 * samples.X.shape[0] * samples.X.shape[1] * settings.n_memories
+        n_epochs = 1 if incremental else settings.max_iter
+        device = compute_device(self.device, X, flop * n_epochs)
         samples.X = in_type(samples.X, getattr(home.xp, settings.dtype), "X")
         if validation is not None:
             dtype = getattr(home.xp, settings.dtype)
@@ -541,7 +544,7 @@ class DenseAssociativeMemoryClassifier(
             )
         run.statistics, run.n_samples = statistics, n_seen
         self._run = run if incremental else None
-        self._report(run, samples, statistics, classes, incremental)
+        self._report(run, samples, settings.auto_temperature, classes, incremental)
         return self
 
     def _validation_data(
@@ -681,7 +684,7 @@ class DenseAssociativeMemoryClassifier(
         self,
         run: TrainingState,
         samples: Samples,
-        statistics: Statistics,
+        auto: float,
         classes: np.ndarray,
         incremental: bool,
     ) -> None:
@@ -697,13 +700,6 @@ class DenseAssociativeMemoryClassifier(
         network = self.network_
         trouble = describe_failure(self._scores, samples, network, classes)
         if trouble:
-            auto = auto_temperature(
-                network.energy,
-                network.loss,
-                network.n_memories,
-                statistics.divided_by(network.input_scale),
-                network.intercept / network.input_scale,
-            )
             warnings.warn(
                 f"After {self.n_iter_} epochs {trouble}. Change temperature, now "
                 f"{network.temperature:.4g} ('auto' would be {auto:.4g}; too low "
@@ -778,9 +774,11 @@ class DenseAssociativeMemoryClassifier(
 
     def _scores(self, X) -> Any:
         """Return the arguments of the classification units' tanh, where X lives."""
-        device = compute_device(self.device, X)
+        network = self.network_
+        flop = 2 * X.shape[0] * X.shape[1] * network.n_memories
+        device = compute_device(self.device, X, flop)
         with device.session("Lower n_memories."):
-            scores = self.network_.at(device).scores(X)
+            scores = network.at(device).scores(X)
         if device is not HOST:
             scores = Device.of(X).asarray(scores)
         xp = array_namespace(scores)

@@ -38,7 +38,8 @@ def preset(name: str, *, power: int = 3) -> dict[str, Any]:
     name : {"krotov-hopfield-2016"}
         "krotov-hopfield-2016" is the training on MNIST of the paper's appendix, with
         values within the ranges that it gives for momentum and learning rate. The final
-        temperature is left to ``temperature="auto"``.
+        temperature is left to ``temperature="auto"``, which is high enough for memories
+        that start around -0.3.
     power : int, default=3
         Power n of the interaction vertex. Powers above 3 start at a high temperature,
         which falls over the first 200 epochs, and take a larger error exponent.

@@ -11,6 +11,7 @@ PLAIN = Settings(
     n_memories=7,
     intercept=0.0,
     temperature=1.0,
+    auto_temperature=1.0,
     ramp=TemperatureRamp(),
     max_iter=1,
     input_scale=1.0,

@@ -374,6 +374,25 @@ def test_automatic_temperature_follows_the_data(digits):
     assert_allclose(law(20, 500, 1000, mean=60.0) / law(20, 500, 1000), 4**0.45)
 
 
+@pytest.mark.parametrize(
+    "energy, n, mean",
+    [
+        ("rectified_polynomial", 2, -0.3),
+        ("rectified_polynomial", 5, -0.3),
+        ("polynomial", 3, 0.3),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_auto_temperature_of_memories_that_start_alike(energy, n, mean, digits):
+    X, _, y, _ = digits
+    clf = small(n_memories=300, max_iter=1, learning_rate_init=1e-9, power=n)
+    clf.set_params(init=(mean, 0.0), intercept_scaling=0, input_noise=0, energy=energy)
+    clf.fit(X, y)
+    # All units have the score 2 or -2 for the mean of the samples.
+    scores = clf.decision_function(X.mean(axis=0, keepdims=True))
+    assert_allclose(np.abs(scores), 2, rtol=1e-6)
+
+
 @pytest.mark.parametrize("n", [2, 3, 5, 20, 30])
 @pytest.mark.parametrize("m", [1, 3, 10, 30])
 @pytest.mark.parametrize("factor", [1 / 3, 1, 3])

@@ -24,6 +24,7 @@ def elsewhere(monkeypatch):
     """Let "cuda" be another device of another namespace."""
     monkeypatch.setattr(_gpu, "count_devices", lambda: 1)
     monkeypatch.setattr(_devices, "_cuda_device", lambda name: ELSEWHERE)
+    monkeypatch.setattr(_devices, "LEAST_FLOP", 0)
 
 
 def small(**parameters):
@@ -51,6 +52,27 @@ def test_arrays_go_to_the_device_and_come_back(
     assert_allclose(
         clf.compute_energy(X_test, y_test), expected.compute_energy(X_test, y_test)
     )
+
+
+def test_little_work_stays_on_the_host(elsewhere, monkeypatch, digits):
+    monkeypatch.setattr(_devices, "LEAST_FLOP", 1e11)
+    X = np.zeros((3, 2))
+    assert compute_device("auto", X, 1e10).is_host
+    assert compute_device("auto", X, 1e12) is ELSEWHERE
+    assert compute_device("cuda", X, 1e10) is ELSEWHERE
+    # The work of a fit, and of a prediction.
+    X, _, y, _ = (part[:200] for part in digits)
+    work = []
+
+    def note(name, X, flop=np.inf):
+        work.append(flop)
+        return compute_device("cpu", X)
+
+    monkeypatch.setattr("skdam.classifier.compute_device", note)
+    clf = small().fit(X, y)
+    assert 4 * 200 * 64 * 30 * 5 in work
+    clf.predict(X)
+    assert work[-1] == 2 * 200 * 64 * 30
 
 
 def test_a_network_moves_between_calls(elsewhere, digits):

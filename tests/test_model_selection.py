@@ -393,6 +393,16 @@ def test_preset_is_the_papers(power, digits):
     clf.set_params(n_memories=20, max_iter=1).fit(X, y)
 
 
+@pytest.mark.parametrize("power", [2, 3])
+def test_preset_learns(power, digits):
+    # From memories around -0.3, which all overlap with the background.
+    X_train, X_test, y_train, y_test = digits
+    parameters = preset("krotov-hopfield-2016", power=power)
+    parameters |= {"n_memories": 200, "batch_size": 100, "max_iter": 60}
+    clf = DenseAssociativeMemoryClassifier(**parameters, random_state=0)
+    assert clf.fit(X_train, y_train).score(X_test, y_test) > 0.9
+
+
 def test_unknown_preset():
     with pytest.raises(ValueError, match="krotov-hopfield-2016"):
         preset("hopfield-1982")
