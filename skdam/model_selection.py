@@ -433,7 +433,7 @@ def fit_window(
     """
     rng = check_random_state(random_state)
     candidates = window.sample(n_samples, rng)
-    models = [_seeded(clone(estimator).set_params(**p), rng) for p in candidates]
+    models = [seeded(clone(estimator).set_params(**p), rng) for p in candidates]
     for last in map(_last_step, models):
         if not has_fit_parameter(last, "X_val"):
             raise TypeError(
@@ -452,7 +452,7 @@ def fit_window(
     )
 
 
-def _seeded(model: BaseEstimator, rng: np.random.RandomState) -> BaseEstimator:
+def seeded(model: BaseEstimator, rng: np.random.RandomState) -> BaseEstimator:
     """Set each parameter ``random_state`` of a model, and return the model."""
     for name in sorted(model.get_params(deep=True)):
         if name == "random_state" or name.endswith("__random_state"):
