@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import assert_all_finite, validate_data
 
@@ -36,15 +35,17 @@ def read_states(
             input_name=name,
         )
     except TypeError as error:
-        if sparse.issparse(X):
+        if "float()" not in str(error):
             raise
         raise TypeError(
             f"{name} holds values that are neither numbers nor booleans ({error}); an "
             "unknown neuron is NaN."
         ) from error
-    if values.dtype.kind == "O" and hasattr(X, "to_numpy"):
-        # Older versions of scikit-learn leave nullable columns as objects.
-        values = X.to_numpy(dtype=np.float64, na_value=np.nan)
+    if values.dtype.kind == "O":
+        # scikit-learn leaves some nullable columns as objects.
+        is_pandas = hasattr(X, "iloc")
+        values = X.to_numpy(np.float64, na_value=np.nan) if is_pandas else values
+        values = values.astype(np.float64, copy=False)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers or booleans, not {values.dtype}.")
     if not allow_nan:
@@ -69,10 +70,10 @@ def _as_states(X: np.ndarray, threshold: float | None, name: str) -> np.ndarray:
         if is_float:
             nearest = np.rint(X)
             eps = np.finfo(X.dtype).eps
-            tolerance = max(ROUNDING, np.sqrt(eps))
-            if not (np.abs(nearest) == 1).any():
-                # Measurements in a large unit are small, and no zeros.
-                tolerance = 64 * eps
+            tolerance = 64 * eps
+            # Without any 1, numbers near 0 may be measurements in a large unit.
+            if (np.abs(nearest) == 1).any():
+                tolerance = max(tolerance, np.sqrt(eps), ROUNDING)
             nearest = np.where(np.abs(X - nearest) <= tolerance, nearest, X)
         one, zero, minus = nearest == 1, nearest == 0, nearest == -1
         other = X[~(one | zero | minus | np.isnan(X))]

@@ -118,8 +118,9 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     -----
     Each value is read alone: 1 and True are +1; -1, 0 and False are -1. So rows of ones
     mean the same among 0 and 1 as among -1 and 1, in every method. Numbers that differ
-    from these by rounding errors, up to 1e-6 in double precision, are accepted. Data
-    that hold 0 beside -1 are refused, as 0 may be meant as a third state.
+    from these by rounding errors, up to 1e-6 in double and 3e-4 in single precision,
+    are accepted. Data that hold 0 beside -1 are refused, as 0 may be meant as a third
+    state.
 
     An unknown neuron counts as 0 in all overlaps until its first update, which always
     gives it a state. An update compares the energies of the neuron's two states with
@@ -294,8 +295,8 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             advice = (
                 f"Use a larger power than {power:g}, or power='auto'."
                 if has_power
-                else "Use a lower temperature, or energy='rectified_polynomial' with "
-                "power='auto'."
+                else "Use a steeper energy or, if exponential, a lower temperature, or "
+                "energy='rectified_polynomial' with power='auto'."
             )
         if n_unstable:
             size, total = len(sample), len(memories)
