@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._backends.overlap_tables import overlap_tables
+from ._backends.overlap_tables import quick_tables
 from ._backends.recall_cpu import unstable
 from ._backends.threads import WORTH_A_THREAD, thread_team
 from .energies import Energy, get_energy
@@ -24,8 +24,8 @@ MOST_PATTERNS = 200
 MOST_WORK = 2**28
 """Multiplications of the product that tells which neurons are unstable."""
 
-WORK_OF_OVERLAP = 256
-"""What one overlap takes beside, in multiplications."""
+WORK_OF_ELEMENT = 128
+"""What one overlap, and one neuron, takes beside, in multiplications."""
 
 
 def sample_memories(memories: np.ndarray, n_most: int) -> np.ndarray:
@@ -34,7 +34,7 @@ def sample_memories(memories: np.ndarray, n_most: int) -> np.ndarray:
     The same memories give the same sample.
     """
     n_memories, n_neurons = memories.shape
-    work = n_memories * max(n_neurons, WORK_OF_OVERLAP)
+    work = max(n_memories, WORK_OF_ELEMENT) * max(n_neurons, WORK_OF_ELEMENT)
     size = min(n_memories, n_most, MOST_PATTERNS, max(1, MOST_WORK // work))
     rows = np.random.default_rng(0).choice(n_memories, size, replace=False)
     return memories[np.sort(rows)]
@@ -50,7 +50,7 @@ def count_unstable(
     ValueError
         If recall is not possible with this energy and temperature.
     """
-    tables = overlap_tables(energy, memories.shape[1], temperature)
+    tables = quick_tables(energy, memories.shape[1], temperature)
     patterns = np.ascontiguousarray(memories.T)
     # As in recall, BLAS's own threads would wait longer than they work.
     with thread_team(WORTH_A_THREAD):
