@@ -57,11 +57,16 @@ def read_states(
     if name == "X" or hasattr(X, "columns"):
         validate_data(memory, X, reset=reset, skip_check_array=True)
     dtype = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
-    return _as_states(values, memory.binarize, name), dtype
+    return _as_states(values, memory.binarize, name, reset), dtype
 
 
-def _as_states(X: np.ndarray, threshold: float | None, name: str) -> np.ndarray:
-    """Return states of -1 and 1, and 0 for NaN, or say what is not binary."""
+def _as_states(
+    X: np.ndarray, threshold: float | None, name: str, is_first: bool
+) -> np.ndarray:
+    """Return states of -1 and 1, and 0 for NaN, or say what is not binary.
+
+    If ``is_first``, nothing but X tells what the unit of its numbers is.
+    """
     is_float = X.dtype.kind == "f"
     if threshold is not None:
         states = np.where(X > threshold, 1, -1).astype(np.int8)
@@ -70,10 +75,10 @@ def _as_states(X: np.ndarray, threshold: float | None, name: str) -> np.ndarray:
         if is_float:
             nearest = np.rint(X)
             eps = np.finfo(X.dtype).eps
-            tolerance = 64 * eps
-            # Without any 1, numbers near 0 may be measurements in a large unit.
-            if (np.abs(nearest) == 1).any():
-                tolerance = max(tolerance, np.sqrt(eps), ROUNDING)
+            tolerance = max(ROUNDING, np.sqrt(eps), 64 * eps)
+            if is_first and not (np.abs(nearest) == 1).any():
+                # Numbers near 0 may be measurements in a large unit.
+                tolerance = 64 * eps
             nearest = np.where(np.abs(X - nearest) <= tolerance, nearest, X)
         one, zero, minus = nearest == 1, nearest == 0, nearest == -1
         other = X[~(one | zero | minus | np.isnan(X))]

@@ -278,9 +278,9 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             sample = sample_memories(memories, len(memories))
             power, n_unstable = choose_power(memories, sample, self.energy)
             advice = (
-                f"No power up to {POWERS[-1]} is better than power_={power}; patterns "
-                "that differ in few neurons cannot all be fixed points, least of all "
-                "if some are repeated."
+                f"No power up to {POWERS[-1]} keeps more than power_={power}: patterns "
+                "that differ in a single neuron, above all from repeated ones, cannot "
+                "all be fixed points."
             )
         else:
             power = self.power if has_power else None

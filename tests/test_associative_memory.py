@@ -387,11 +387,11 @@ def test_no_power_keeps_all_patterns():
     X = random_patterns(1, 20).repeat(3, axis=0)
     X[2, 0] *= -1
     memory = DenseAssociativeMemory("auto")
-    with pytest.warns(UserWarning, match="from 1 of 3 .* better than power_=2"):
+    with pytest.warns(UserWarning, match="from 1 of 3 .* keeps more than power_=2"):
         memory.fit(X)
     # Others still need a larger one.
     X = np.vstack([X, random_patterns(30, 20, seed=1)])
-    with pytest.warns(UserWarning, match="Not all .* better than power_="):
+    with pytest.warns(UserWarning, match="Not all .* keeps more than power_="):
         memory.fit(X)
     counts = {p: n_changed(RectifiedPolynomial(p), X) for p in POWERS[:9]}
     assert memory.power_ == min(counts, key=counts.get) > 2
@@ -664,6 +664,9 @@ def test_zeros_are_no_small_measurements():
     assert_array_equal(memory.memories_, [[-1, -1, -1]])
     with pytest.raises(ValueError, match="holds -2e-08, 1e-08; 2 of 2 .*binarize=-5e-"):
         memory.fit([[1e-8, -2e-8]])
+    # A cue is in the unit of the patterns.
+    cue = [[1e-8, np.nan, -2e-8]]
+    assert_array_equal(memory.recall(cue), [[-1, -1, -1]])
 
 
 @pytest.mark.parametrize(
