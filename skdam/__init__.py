@@ -11,8 +11,10 @@ _NAMES = {
     "DenseAssociativeMemory": "associative_memory",
     "DenseAssociativeMemoryClassifier": "classifier",
     "fit_window": "model_selection",
+    "from_mlp": "duality",
     "hyperparameter_window": "model_selection",
     "preset": "model_selection",
+    "to_mlp": "duality",
 }
 _MODULES = [
     "capacity",
