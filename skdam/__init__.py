@@ -15,11 +15,13 @@ _NAMES = {
     "hyperparameter_window": "model_selection",
     "preset": "model_selection",
     "to_mlp": "duality",
+    "to_onnx": "export",
 }
 _MODULES = [
     "capacity",
     "datasets",
     "energies",
+    "export",
     "inspection",
     "learning_rule",
     "losses",
