@@ -23,6 +23,7 @@ from ._backends.overlap_tables import energy_by_overlap, overlap_tables
 from ._backends.recall_cpu import RecallResult, recall_in_blocks
 from ._devices import compute_device, to_numpy
 from ._patterns import read_states
+from ._state import PlainStateMixin
 from ._validation import restored_on_error
 from .energies import ENERGY_CONSTRAINT, get_energy
 
@@ -32,7 +33,9 @@ FLOP_OF_UPDATE = 100
 """What each memory takes in recall while a unit settles, in operations of products."""
 
 
-class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class DenseAssociativeMemory(
+    PlainStateMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     """Dense associative memory: stores binary patterns and recalls them.
 
     A network of N neurons of +-1 with the energy ``E = -sum_mu F(xi^mu . sigma)`` over

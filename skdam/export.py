@@ -76,7 +76,7 @@ def to_onnx(estimator: BaseEstimator) -> Any:
     >>> from sklearn.datasets import load_iris
     >>> from skdam import DenseAssociativeMemoryClassifier, to_onnx
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = DenseAssociativeMemoryClassifier(20, max_iter=5, random_state=0).fit(X, y)
+    >>> clf = DenseAssociativeMemoryClassifier(20, random_state=0).fit(X, y)
     >>> model = to_onnx(clf)
     >>> [output.name for output in model.graph.output]
     ['label', 'probabilities']
@@ -115,7 +115,7 @@ def register_converter() -> None:
     >>> from skdam import DenseAssociativeMemoryClassifier
     >>> from skdam.export import register_converter
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = DenseAssociativeMemoryClassifier(20, max_iter=5, random_state=0)
+    >>> clf = DenseAssociativeMemoryClassifier(20, random_state=0)
     >>> calibrated = CalibratedClassifierCV(clf, cv=2).fit(X, y)
     >>> register_converter()
     >>> model = skl2onnx.to_onnx(calibrated, X[:1].astype(np.float32))
