@@ -34,7 +34,9 @@ memory = from_mlp(mlp)
 
 difference = np.abs(memory.predict_proba(X_test) - mlp.predict_proba(X_test)).max()
 print(f"{memory.n_memories_} memories, energy {memory.network_.energy}")
-print(f"accuracy {memory.score(X_test, y_test):.3f}, MLP {mlp.score(X_test, y_test):.3f}")
+print(
+    f"accuracy {memory.score(X_test, y_test):.3f}, MLP {mlp.score(X_test, y_test):.3f}"
+)
 print(f"largest difference of a probability: {difference:.1e}")
 
 # %%

@@ -89,7 +89,9 @@ def to_onnx(estimator: BaseEstimator) -> Any:
     floats = import_module("skl2onnx.common.data_types").FloatTensorType
     return convert.to_onnx(
         estimator,
-        initial_types=[("X", floats([None, estimator.n_features_in_]))],
+        initial_types=[
+            ("X", floats([None, getattr(estimator, "n_features_in_", None)]))
+        ],
         options={"zipmap": False},
     )
 

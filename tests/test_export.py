@@ -103,6 +103,18 @@ def test_labels_and_probabilities(energy, power, formulation, n_classes, loss):
     assert_same(to_onnx(clf), clf, X[:1])
 
 
+@pytest.mark.parametrize("n_classes", [2, 20])
+@pytest.mark.parametrize("formulation", ["feedforward", "energy"])
+@pytest.mark.parametrize("energy, power", ENERGIES)
+def test_classifiers_in_single_precision(energy, power, formulation, n_classes):
+    X, y = table(n_classes)
+    clf = fitted(
+        X, y, n_memories=200, energy=energy, power=power, formulation=formulation
+    )
+    assert clf.memories_.dtype == np.float32
+    assert_same(to_onnx(clf), clf, X, X)
+
+
 @pytest.mark.parametrize(
     "names",
     [
