@@ -46,7 +46,8 @@ def to_onnx(estimator: BaseEstimator) -> Any:
     ----------
     estimator : DenseAssociativeMemoryClassifier or Pipeline
         Fitted classifier, or a fitted pipeline that ends in one. A pipeline is
-        converted by skl2onnx, which must know its other steps.
+        converted by skl2onnx, which must know its other steps; they take one array of
+        numbers.
 
     Returns
     -------
@@ -301,13 +302,9 @@ def _functions(op: _Nodes, energy: Energy) -> tuple[Callable, Callable]:
     def above(x: str) -> str:
         return op("Max", x, 0.0)
 
-    def softplus(x: str) -> str:
-        tail = op("Log", op("Add", op("Exp", op("Neg", op("Abs", x))), 1.0))
-        return op("Add", above(x), tail)
-
     def log_cosh(x: str) -> str:
         size = op("Abs", x)
-        tail = softplus(op("Mul", size, -2.0))
+        tail = _softplus(op, op("Mul", size, -2.0))
         return op("Sub", op("Add", size, tail), math.log(2))
 
     def exp(x: str) -> str:
@@ -329,7 +326,7 @@ def _functions(op: _Nodes, energy: Energy) -> tuple[Callable, Callable]:
         RectifiedPolynomial: (lambda x: power(above(x)), rectified_slope),
         Polynomial: (power, power_slope),
         LogCosh: (log_cosh, lambda x: op("Tanh", x)),
-        Softplus: (softplus, lambda x: op("Sigmoid", x)),
+        Softplus: (lambda x: _softplus(op, x), lambda x: op("Sigmoid", x)),
         Exponential: (exp, exp),
     }
     if type(energy) not in known:
@@ -354,9 +351,15 @@ def _probabilities(op: _Nodes, network: Network, scores: str) -> str:
     largest = op("TopK", log_odds, np.array([2]), axis=1)
     second = op("Gather", largest, np.array([1]), axis=1)
     log_odds = op("Sub", log_odds, op("Max", second, 0.0))
-    below = op("Min", log_odds, 0.0)
-    tail = op("Log", op("Add", op("Exp", op("Neg", op("Abs", log_odds))), 1.0))
-    return op("Softmax", op("Sub", below, tail), axis=1)
+    # ln expit(x) = -ln(1 + e^-x)
+    log_p = op("Neg", _softplus(op, op("Neg", log_odds)))
+    return op("Softmax", log_p, axis=1)
+
+
+def _softplus(op: _Nodes, x: str) -> str:
+    """Add the nodes of ln(1 + e^x); ONNX's own operator is not everywhere in double."""
+    tail = op("Log", op("Add", op("Exp", op("Neg", op("Abs", x))), 1.0))
+    return op("Add", op("Max", x, 0.0), tail)
 
 
 def _labels(classes: np.ndarray) -> np.ndarray:
