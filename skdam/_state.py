@@ -9,13 +9,7 @@ from typing import Any
 
 from ._samples import Statistics
 from ._training import TrainingState
-from .energies import (
-    Exponential,
-    LogCosh,
-    Polynomial,
-    RectifiedPolynomial,
-    Softplus,
-)
+from .energies import NamedEnergy
 from .learning_rule import Scaled
 from .losses import LogLoss, PowerError
 from .network import Network
@@ -27,19 +21,17 @@ KINDS = {
     kind.__name__: kind
     for kind in (
         EnergyDifference,
-        Exponential,
         Feedforward,
-        LogCosh,
         LogLoss,
         Network,
-        Polynomial,
         PowerError,
-        RectifiedPolynomial,
         Scaled,
-        Softplus,
         Statistics,
         TrainingState,
+        *NamedEnergy.known.values(),
     )
+    # Energies of the user's own are read where they come from.
+    if kind.__module__.partition(".")[0] == "skdam"
 }
 
 KIND = "skdam.kind"

@@ -10,7 +10,6 @@ recognition connections.
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier
@@ -18,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._devices import to_numpy
 from .classifier import DenseAssociativeMemoryClassifier
-from .energies import LogCosh, RectifiedPolynomial, Softplus
+from .energies import Energy, LogCosh, RectifiedPolynomial, Softplus
 from .losses import LogLoss
 from .network import Network
 from .updates import Feedforward
@@ -29,7 +28,7 @@ DUALS = {"relu": RectifiedPolynomial(2), "tanh": LogCosh(), "logistic": Softplus
 """The duality table, by scikit-learn's names of activations."""
 
 BIAS_STATE = 1.0
-"""State of the intercept's neuron in a memory made from a perceptron."""
+"""State of the intercept's neuron: that of a perceptron's bias."""
 
 
 def from_mlp(mlp: MLPClassifier) -> DenseAssociativeMemoryClassifier:
@@ -117,13 +116,13 @@ def from_mlp(mlp: MLPClassifier) -> DenseAssociativeMemoryClassifier:
         # One unit for the difference of two classes.
         outputs = outputs / 2 * [-1, 1]
         output_bias = output_bias / 2 * [-1, 1]
-    visible = np.vstack([visible, hidden_bias / BIAS_STATE])
+    visible = np.vstack([visible, hidden_bias])
     if output_bias.any():
         # A memory that only the intercept reaches: its activation is f(1) throughout.
         constant = np.zeros((len(visible), 1))
-        constant[-1] = 1 / BIAS_STATE
-        at_one = _activation(energy, np.ones(1))
+        constant[-1] = 1
         visible = np.hstack([visible, constant])
+        at_one = energy.activation(np.ones(1)) / _gain(energy)
         outputs = np.vstack([outputs, output_bias / at_one])
     weights, temperature = _memories(visible, outputs.T, energy)
     clf = DenseAssociativeMemoryClassifier(
@@ -256,18 +255,13 @@ def to_mlp(clf: DenseAssociativeMemoryClassifier) -> MLPClassifier:
     return mlp
 
 
-def _gain(energy: Any) -> float:
+def _gain(energy: Energy) -> float:
     """Return F' over the activation: 2 for ReLU, as F = x^2, and 1 for the others."""
     return float(getattr(energy, "power", 1))
 
 
-def _activation(energy: Any, x: np.ndarray) -> np.ndarray:
-    """Return the hidden units of the perceptron."""
-    return energy.activation(x) / _gain(energy)
-
-
 def _memories(
-    visible: np.ndarray, outputs: np.ndarray, energy: Any
+    visible: np.ndarray, outputs: np.ndarray, energy: Energy
 ) -> tuple[np.ndarray, float]:
     """Return memories in [-1, 1], one in each column, and their temperature.
 
