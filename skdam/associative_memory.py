@@ -24,6 +24,7 @@ from ._backends.recall_cpu import RecallResult, recall_in_blocks
 from ._devices import compute_device, to_numpy
 from ._fixed_points import POWERS, choose_power, count_unstable, sample_memories
 from ._patterns import read_states
+from ._state import PlainStateMixin
 from ._validation import restored_on_error
 from .energies import ENERGY_CONSTRAINT, Energy, NamedEnergy, get_energy
 
@@ -33,7 +34,9 @@ FLOP_OF_UPDATE = 100
 """What each memory takes in recall while a unit settles, in operations of products."""
 
 
-class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class DenseAssociativeMemory(
+    PlainStateMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     """Dense associative memory: stores binary patterns and recalls them.
 
     A network of N neurons of +-1 with the energy ``E = -sum_mu F(xi^mu . sigma)`` over
