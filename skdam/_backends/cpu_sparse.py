@@ -111,6 +111,7 @@ class SparseShard(Shard):
         self.d_connections = np.empty_like(self.connections)
         shape = MOST_STEPS + 1, self.n_memories
         self.pending, self.largest = np.zeros((2, *shape), self.weights.dtype)
+        self.u = self.velocity[:0]
         self.tile_size = max(1, TILE_ELEMENTS // self.n_memories)
 
     def begin(self, openings: list[tuple[np.ndarray, Groups]]) -> None:
@@ -130,29 +131,33 @@ class SparseShard(Shard):
         np.maximum(coming, peaks[groups.resting], out=coming)
         return peaks[-1]
 
-    def catch_up(self, features: np.ndarray, since: np.ndarray) -> np.ndarray:
-        """Move features by what is pending, and return them."""
+    def catch_up(self, features: np.ndarray, since: np.ndarray) -> tuple:
+        """Move features by what is pending; return them, and their velocities."""
+        u = self.velocity.take(features, axis=0)
         moved = self.pending.take(since, axis=0)
-        moved *= self.velocity.take(features, axis=0)
+        moved *= u
         moved += self.visible[features]
         np.clip(moved, -1, 1, out=moved)
         self.visible[features] = moved
-        return moved
+        return moved, u
 
     def settle(self) -> None:
         """Move all features by what is pending."""
+        if not self.pending.any():
+            return
         for start in range(0, len(self.moving), self.tile_size):
             features = self.moving[start : start + self.tile_size]
             self.catch_up(features, self.since[features])
         self.pending[...] = 0
 
     def multiply(self, v: Minibatch) -> np.ndarray:
-        self.v = v
-        return v.X @ self.catch_up(v.features, v.since)
+        memories, self.u = self.catch_up(v.features, v.since)
+        self.features = v.features
+        return v.X @ memories
 
     def move(self, v, slopes, rate, tiny) -> None:
         n_visible = len(self.visible)
-        u = self.velocity.take(v.features, axis=0)
+        u = self.u
         u += v.X.T @ slopes
         self.velocity[v.features] = u
         peak = self._enter(u, v.groups)
@@ -169,12 +174,13 @@ class SparseShard(Shard):
         # Without momentum only what the last step stored has a velocity.
         self.velocity[self.moving] = 0
         self.velocity[len(self.visible) :] = 0
-        self.largest[...] = 0
-        self.moving = self.v.features
+        self.u[...] = self.largest[...] = 0
+        self.moving = self.features
 
     def divide_velocity(self, divisor, some=slice(None)) -> None:
         self.settle()
         super().divide_velocity(divisor, some)
+        self.u[:, some] /= divisor
         self.largest[:, some] /= divisor
 
 
