@@ -264,9 +264,10 @@ class CpuTrainer(CpuScorer):
         self.dtype = dtype = weights.dtype
         self.batches = minibatches(len(samples), batch_size)
         self.compact = self.work(network, samples.X, batch_size) > COMPACT_ABOVE
-        n_classes, n_visible = network.n_classes, network.n_visible
         self.signs = np.where(
-            np.arange(n_classes, dtype=np.int32)[:, None] == samples.codes, 1, -1
+            np.arange(network.n_classes, dtype=np.int32)[:, None] == samples.codes,
+            1,
+            -1,
         ).astype(dtype)
         self.log_weights = None
         if samples.weights is not None:
@@ -336,8 +337,6 @@ class CpuTrainer(CpuScorer):
     def _inputs(self, rows, edges: list, noise: InputNoise | None) -> list:
         """Return the inputs of a chunk's minibatches, until the next chunk's."""
         v = self._inputs_of_chunk(rows, edges[-1][1], noise)
-        if sparse.issparse(v):
-            v = v.toarray()
         return [v[a:b] for a, b in edges]
 
     def _inputs_of_chunk(self, rows, n_rows: int, noise: InputNoise | None) -> Any:

@@ -25,12 +25,13 @@ to move a feature when it is stored again is exact. Two things are needed.
 The tables hold the steps of a window. Before and after it all features are visited, to
 enter their velocities and to move them. The classification units move in every step.
 
-For a minibatch with S stored numbers in m features, K memories, W steps in a window and
-M features that are stored at all, a step costs 4 S K operations in two sparse products.
-It reads or writes 12 m K numbers (memories, velocities, gradients, terms of
-``pending``), 3 W K in the tables, and 6 M K / W for its share of the visits, where a
-step on dense inputs costs 4 B N K operations and reads or writes 8 N K numbers. Memories
-and velocities take 2 N K numbers, and nothing else grows with N times K.
+A step on a minibatch that stores S numbers, of m features, costs 4 S K operations in two
+sparse products and about 10 m K to move the features and to find the largest. It reads
+and writes memories and velocities of m features once each, 16 m K bytes in single
+precision, and 12 W K bytes of the tables. With M features that any sample stores, its
+share of the visits is 16 M K / W bytes. A step on dense inputs of B samples and N
+features costs 4 B N K operations and reads and writes 28 N K bytes. The two arrays of
+memories and velocities are the only ones that grow with N times K.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ import numpy as np
 from scipy import sparse
 
 from .cpu import CHUNK_ELEMENTS, TILE_ELEMENTS, CpuTrainer, Shard, maximum_of
-from .inputs import InputNoise, inputs
+from .inputs import InputNoise, sparse_inputs
 
 __all__ = ["SparseTrainer"]
 
@@ -133,13 +134,18 @@ class SparseShard(Shard):
 
     def catch_up(self, features: np.ndarray, since: np.ndarray) -> tuple:
         """Move features by what is pending; return them, and their velocities."""
-        u = self.velocity.take(features, axis=0)
-        moved = self.pending.take(since, axis=0)
-        moved *= u
-        moved += self.visible[features]
-        np.clip(moved, -1, 1, out=moved)
-        self.visible[features] = moved
-        return moved, u
+        shape = 2, len(features), self.n_memories
+        memories, velocities = np.empty(shape, self.velocity.dtype)
+        for start in range(0, len(features), self.tile_size):
+            tile = slice(start, start + self.tile_size)
+            some, moved, u = features[tile], memories[tile], velocities[tile]
+            self.velocity.take(some, axis=0, out=u, mode="clip")
+            self.pending.take(since[tile], axis=0, out=moved, mode="clip")
+            moved *= u
+            moved += self.visible[some]
+            np.clip(moved, -1, 1, out=moved)
+            self.visible[some] = moved
+        return memories, velocities
 
     def settle(self) -> None:
         """Move all features by what is pending."""
@@ -236,7 +242,7 @@ class SparseTrainer(CpuTrainer):
         network = self.network
         hashes = None if noise is None else self.samples.hashes
         X, unit = self.samples.X, network.unit
-        v = inputs(X, rows, self.dtype, unit, network.intercept, noise, hashes)
+        v = sparse_inputs(X, rows, self.dtype, unit, network.intercept, noise, hashes)
         n_steps = len(edges)
         following = self.following
         following[...] = n_steps

@@ -24,7 +24,14 @@ from sklearn.utils import gen_batches
 
 from .._devices import take_rows, to_numpy
 
-__all__ = ["InputNoise", "inputs", "is_sparse", "noise_pool", "sample_hashes"]
+__all__ = [
+    "InputNoise",
+    "inputs",
+    "is_sparse",
+    "noise_pool",
+    "sample_hashes",
+    "sparse_inputs",
+]
 
 Array = Any
 
@@ -250,7 +257,7 @@ def inputs(
     [[0.5, 0.0, 1.5]]
     """
     if sparse.issparse(X):
-        v = _sparse_inputs(X, rows, dtype, temperature, intercept, noise, hashes)
+        v = sparse_inputs(X, rows, dtype, temperature, intercept, noise, hashes)
         return v if is_sparse(X) else v.toarray()
     samples = dense_rows(X, rows, dtype)
     xp = array_namespace(samples)
@@ -281,7 +288,7 @@ def inputs(
     return xp.concat([samples, column], axis=1)
 
 
-def _sparse_inputs(
+def sparse_inputs(
     X, rows, dtype, temperature, intercept, noise, hashes
 ) -> sparse.csr_array:
     """Return inputs of CSR samples; the intercept's neuron is stored in every row."""
