@@ -597,15 +597,11 @@ def test_sparse_text_is_learned_as_dense(parameters, formulation):
     full = X.toarray()
     parameters = {"formulation": formulation, "input_noise": 0} | parameters
     weights = np.arange(len(y)) % 4
-    thin, dense = (
-        small(**parameters).fit(
-            part,
-            y,
-            weights,
-            **({} if "early" in str(parameters) else {"X_val": part, "y_val": y}),
-        )
-        for part in (X, full)
-    )
+    thin, dense = small(**parameters), small(**parameters)
+    for clf, part in ((thin, X), (dense, full)):
+        own = "early_stopping" in parameters
+        validation = {} if own else {"X_val": part, "y_val": y}
+        clf.fit(part, y, weights, **validation)
     assert_same_network(thin, dense, rtol=1e-8, atol=1e-8)
     assert_allclose(thin.loss_curve_, dense.loss_curve_, rtol=1e-8)
     assert_allclose(thin.validation_loss_curve_, dense.validation_loss_curve_)

@@ -264,11 +264,9 @@ class CpuTrainer(CpuScorer):
         self.dtype = dtype = weights.dtype
         self.batches = minibatches(len(samples), batch_size)
         self.compact = self.work(network, samples.X, batch_size) > COMPACT_ABOVE
-        self.signs = np.where(
-            np.arange(network.n_classes, dtype=np.int32)[:, None] == samples.codes,
-            1,
-            -1,
-        ).astype(dtype)
+        classes = np.arange(network.n_classes, dtype=np.int32)
+        signs = np.where(classes[:, None] == samples.codes, 1, -1)
+        self.signs = signs.astype(dtype)
         self.log_weights = None
         if samples.weights is not None:
             self.log_weights = np.log(samples.weights).astype(dtype)

@@ -25,13 +25,13 @@ to move a feature when it is stored again is exact. Two things are needed.
 The tables hold the steps of a window. Before and after it all features are visited, to
 enter their velocities and to move them. The classification units move in every step.
 
-A step on a minibatch that stores S numbers, of m features, costs 4 S K operations in two
-sparse products and about 10 m K to move the features and to find the largest. It reads
-and writes memories and velocities of m features once each, 16 m K bytes in single
-precision, and 12 W K bytes of the tables. With M features that any sample stores, its
-share of the visits is 16 M K / W bytes. A step on dense inputs of B samples and N
-features costs 4 B N K operations and reads and writes 28 N K bytes. The two arrays of
-memories and velocities are the only ones that grow with N times K.
+A step on a minibatch that stores S numbers, of m features, costs 4 S K operations in
+two sparse products and about 10 m K to move the features and to find the largest. It
+reads and writes memories and velocities of the m features once each, 16 m K bytes in
+single precision, and 8 W K bytes of the tables of W steps. With M features that any
+sample stores, its share of the visits is 16 M K / W bytes. A step on dense inputs of B
+samples and N features costs 4 B N K operations and reads and writes 28 N K bytes. Only
+the two arrays of memories and velocities grow with N times K.
 """
 
 from __future__ import annotations
