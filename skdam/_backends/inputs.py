@@ -7,7 +7,8 @@ memories are their thresholds.
 
 Noise and dropout are read from one pool of random numbers, at a place that follows from
 a hash of the sample and a shift of the epoch. They depend neither on the order of the
-samples nor on the device, and equal samples get equal noise.
+samples nor on the device, and equal samples get equal noise. On the host, features that
+are 0 in sparse samples get no noise.
 """
 
 from __future__ import annotations
