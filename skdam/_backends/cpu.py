@@ -207,8 +207,6 @@ def forward(network: Any, batch_size: int) -> Iterator[Callable]:
     # A single small product is not worth a limit on BLAS.
     with thread_team(work if work > WORTH_A_THREAD else 0) as threads:
         scorer = CpuScorer(network, batch_size, threads)
-        # Sparse inputs are divided by rows: products need the memories in one piece.
-        of_rows = CpuScorer(network, 0, Threads())
 
         def function(X, rows: slice) -> np.ndarray:
             v = inputs(X, rows, dtype, network.unit, network.intercept)
@@ -218,6 +216,8 @@ def forward(network: Any, batch_size: int) -> Iterator[Callable]:
             with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 if not sparse.issparse(v):
                     return scorer.forward(v, units)
+                # By rows: the products need the memories in one piece.
+                of_rows = CpuScorer(network, 0, Threads())
                 edges = np.linspace(0, v.shape[0], threads.count + 1).astype(int)
                 parts = [v[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
                 return np.concatenate(
