@@ -126,6 +126,10 @@ class Shard:
         """Set the memories at rest."""
         self.velocity[...] = 0
 
+    def at_rest(self, some: np.ndarray) -> np.ndarray:
+        """Tell which of some memories have no velocity."""
+        return ~self.velocity[:, some].any(axis=0)
+
     def divide_velocity(self, divisor: np.ndarray, some: Any = slice(None)) -> None:
         """Divide the velocities of some memories, as their scales change."""
         self.velocity[:, some] /= divisor
@@ -513,7 +517,7 @@ class CpuTrainer(CpuScorer):
         out_of_range = np.flatnonzero(np.abs(log_factor) > self.range)
         if out_of_range.size:
             log_new = log_factor[out_of_range]
-            at_rest = ~shard.velocity[:, out_of_range].any(axis=0)
+            at_rest = shard.at_rest(out_of_range)
             renewed = (at_rest | (log_new > 0)) & np.isfinite(log_new)
             some, log_new = out_of_range[renewed], log_new[renewed]
             shard.divide_velocity(np.exp(np.maximum(log_new, 0)), some)

@@ -158,7 +158,7 @@ class SparseShard(Shard):
 
     def multiply(self, v: Minibatch) -> np.ndarray:
         memories, self.u = self.catch_up(v.features, v.since)
-        self.features = v.features
+        self.v = v
         return v.X @ memories
 
     def move(self, v, slopes, rate, tiny) -> None:
@@ -181,9 +181,17 @@ class SparseShard(Shard):
         self.velocity[self.moving] = 0
         self.velocity[len(self.visible) :] = 0
         self.u[...] = self.largest[...] = 0
-        self.moving = self.features
+        self.moving = self.v.features
+
+    def at_rest(self, some: np.ndarray) -> np.ndarray:
+        moves = self.largest[self.v.step, some] > 0
+        moves |= self.u[:, some].any(axis=0)
+        moves |= self.velocity[len(self.visible) :, some].any(axis=0)
+        return ~moves
 
     def divide_velocity(self, divisor, some=slice(None)) -> None:
+        if not np.size(divisor):
+            return
         self.settle()
         super().divide_velocity(divisor, some)
         self.u[:, some] /= divisor
