@@ -197,7 +197,8 @@ class DenseAssociativeMemoryClassifier(
 
     input_noise : "auto" or float, default="auto"
         Standard deviation of the uniform noise that is added to the features in
-        training, in units of their own, which is the root of their mean variance.
+        training, in units of their own, which is the root of their mean variance. On
+        the CPU, zeros of a sparse matrix get none.
         "auto" is 0.15, or 0 where ``init`` is an array, with ``shuffle=False`` and in
         ``partial_fit``: there the published rule is followed.
 
