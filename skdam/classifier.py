@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
+from ._checkpoint import FitFile, checkpoint_of, describe_params, identify
 from ._devices import HOST, Device, check_same_device, compute_device, to_numpy
 from ._diagnosis import describe_failure
 from ._resolve import Settings, resolve
@@ -482,6 +483,12 @@ class DenseAssociativeMemoryClassifier(
         incremental=False,
     ):
         self._check_parameters(incremental)
+        checkpoint = checkpoint_of(self)
+        if checkpoint is not None and incremental:
+            raise ValueError(
+                "partial_fit does not support Checkpoint; pickle the estimator between "
+                "two calls, which goes on exactly."
+            )
         given = X, y, sample_weight
         previous = None
         if hasattr(self, "network_") and (incremental or self.warm_start):
@@ -498,10 +505,6 @@ class DenseAssociativeMemoryClassifier(
             incremental=incremental,
             previous=None if previous is None else to_numpy(self.classes_),
         )
-        rng = check_random_state(self.random_state)
-        samples, validation = self._validation_data(
-            samples, *validation, classes, home, rng
-        )
         params = {
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in self.get_params(deep=False).items()
@@ -509,6 +512,18 @@ class DenseAssociativeMemoryClassifier(
         params["init"] = check_init(
             self.init, samples.X.shape[1], len(classes), self.n_memories
         )
+        # Before anything is drawn.
+        described = None if checkpoint is None else describe_params(params)
+        rng = check_random_state(self.random_state)
+        whole, is_given = samples, validation[0] is not None
+        samples, validation = self._validation_data(
+            samples, *validation, classes, home, rng
+        )
+        file = None
+        if checkpoint is not None:
+            given_validation = validation if is_given else None
+            data = whole, classes, given_validation, previous
+            file = FitFile(checkpoint, identify(described, *data))
         statistics = describe(samples.X, samples.weights)
         if previous is None:
             warn_if_scales_differ(statistics, "X", stacklevel=4)
@@ -539,8 +554,10 @@ class DenseAssociativeMemoryClassifier(
         with device.session("Lower n_memories or batch_size."):
             run = self._start(params["init"], settings, len(classes), rng, incremental)
             run.network = run.network.at(device, copy=True)
+            if file is not None:
+                file.restore(run, settings, rng)
             self._train(
-                run, samples, validation, settings, given, home, rng, incremental
+                run, samples, validation, settings, given, home, rng, incremental, file
             )
         run.statistics, run.n_samples = statistics, n_seen
         self._run = run if incremental else None
@@ -594,11 +611,11 @@ class DenseAssociativeMemoryClassifier(
             if not incremental:
                 return TrainingState(network)
             if run is None:
-                run = TrainingState(network, n_epochs=self.n_iter_)
-                run.loss_curve = list(self.loss_curve_)
-                return run
+                n_epochs, curve, velocity = self.n_iter_, self.loss_curve_, None
+            else:
+                n_epochs, curve, velocity = run.n_epochs, run.loss_curve, run.velocity
             return TrainingState(
-                network, run.velocity, run.n_epochs, loss_curve=list(run.loss_curve)
+                network, velocity, n_epochs, n_epochs, loss_curve=list(curve)
             )
         n_intercepts = int(bool(settings.intercept))
         shape = self.n_features_in_, n_intercepts, n_classes
@@ -624,6 +641,7 @@ class DenseAssociativeMemoryClassifier(
         home: Device,
         rng,
         incremental: bool,
+        file: FitFile | None,
     ) -> None:
         """Train where the network is, and leave the results at home."""
         max_iter = 1 if incremental else settings.max_iter
@@ -649,7 +667,7 @@ class DenseAssociativeMemoryClassifier(
             if validation is not None:
                 X_val = held.enter_context(device.resident(validation.X, working_bytes))
                 validation = Samples(X_val, validation.codes, validation.weights)
-            callbacks.begin_fit(*given)
+            callbacks.begin_fit(*given, n_done=run.n_epochs - run.n_earlier)
             train(
                 run,
                 placed,
@@ -661,6 +679,7 @@ class DenseAssociativeMemoryClassifier(
                 rng=rng if self.shuffle else None,
                 before_epoch=callbacks.begin_epoch,
                 on_epoch=on_epoch,
+                file=file,
             )
         if validation is not None and self.early_stopping:
             run.network = run.network.calibrated(
