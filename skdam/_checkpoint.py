@@ -285,6 +285,7 @@ class FitFile:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 header = json.loads(archive.read(HEADER))
+                numbers = header["numbers"]
                 trouble = _difference(header["fit"], self._identity)
                 for name in [] if trouble else header["arrays"]:
                     arrays[name] = _read_array(archive, name)
@@ -294,7 +295,7 @@ class FitFile:
             raise self._unreadable(error) from error
         if trouble:
             raise ValueError(f"{self.path} {trouble}")
-        return header["numbers"], arrays
+        return numbers, arrays
 
     def _unreadable(self, error: Exception) -> ValueError:
         return ValueError(
@@ -336,8 +337,7 @@ class FitFile:
                     archive.writestr(HEADER, text)
                     for name, array in arrays.items():
                         with archive.open(f"{name}.npy", "w", force_zip64=True) as out:
-                            array = to_numpy(array)
-                            np.lib.format.write_array(out, array, allow_pickle=False)
+                            _write_array(out, to_numpy(array))
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
@@ -387,6 +387,14 @@ def _difference(there: dict, here: dict) -> str:
         f"is the checkpoint of another fit: {'; '.join(differences)}. {ANEW}; several "
         "fits, as in a search, need a folder instead."
     )
+
+
+def _write_array(out: Any, array: np.ndarray) -> None:
+    """Write an array as ``numpy.save`` does, without a copy of it."""
+    array = np.ascontiguousarray(array)
+    header = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(out, header)
+    out.write(array)
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
