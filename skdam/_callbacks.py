@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from sklearn.base import _clone_parametrized
-
 from ._checkpoint import Checkpoint
 
 try:
     from sklearn.callback import CallbackSupportMixin
 except ImportError:
+    from sklearn.base import _clone_parametrized
 
     class CallbackSupportMixin:
         """Stands in for the mixin of scikit-learn 1.9: takes a checkpoint alone."""

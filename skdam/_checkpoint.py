@@ -104,13 +104,13 @@ class Checkpoint:
         min_seconds: float = 10.0,
     ):
         # A worker process may have another working directory.
-        self.path = Path(path).absolute()
+        self.path = os.path.abspath(path)
         self.every = every
         self.min_seconds = min_seconds
 
     def __repr__(self) -> str:
         return (
-            f"Checkpoint({str(self.path)!r}, every={self.every}, "
+            f"Checkpoint({self.path!r}, every={self.every}, "
             f"min_seconds={self.min_seconds})"
         )
 
@@ -228,7 +228,8 @@ def _is_plain(value: Any) -> bool:
 def _hash(value: Any) -> str:
     if sparse.issparse(value):
         value = value.shape, value.data, value.indices, value.indptr
-    return joblib.hash(to_numpy(value), "sha1")
+    # An array that is mapped from a file is as good as any other.
+    return joblib.hash(to_numpy(value), "sha1", coerce_mmap=True)
 
 
 class FitFile:
@@ -257,7 +258,7 @@ class FitFile:
 
         self._checkpoint = checkpoint
         self._identity = {"skdam": __version__} | identity
-        self.path = checkpoint.path
+        self.path = Path(checkpoint.path)
         if self.path.suffix != ".npz":
             self.path = self.path / f"{joblib.hash(identity)}.npz"
         self._prepare_folder()
@@ -348,7 +349,7 @@ class FitFile:
                 f"The checkpoint {self.path} could not be written: {error}. Training "
                 "goes on.",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=7,
             )
         self._written = time.monotonic()
 

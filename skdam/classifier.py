@@ -556,6 +556,8 @@ class DenseAssociativeMemoryClassifier(
             run.network = run.network.at(device, copy=True)
             if file is not None:
                 file.restore(run, settings, rng)
+                if self.verbose and run.n_epochs:
+                    print(f"Restored from {file.path} after epoch {run.n_epochs}")
             self._train(
                 run, samples, validation, settings, given, home, rng, incremental, file
             )

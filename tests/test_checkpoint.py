@@ -29,8 +29,10 @@ import skdam
 from skdam import Checkpoint, DenseAssociativeMemoryClassifier
 from skdam._backends.cpu import CpuTrainer
 from skdam._checkpoint import FitFile
-from skdam._training import TrainingState
 from skdam.energies import LogCosh, RectifiedPolynomial
+
+# Many fits are too short to learn much.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 HAS_CALLBACKS = parse_version(sklearn.__version__) >= parse_version("1.9")
 
@@ -554,26 +556,25 @@ def test_a_user_generator_is_brought_to_its_end(data, tmp_path):
 def test_one_copy_of_the_memories_at_most(tmp_path, monkeypatch):
     rng = np.random.RandomState(0)
     X, y = rng.normal(size=(20, 1000)), np.arange(20) % 2
-    peaks, saved, write = [], TrainingState.saved, FitFile.write
+    peaks, velocity, write = [], CpuTrainer.velocity, FitFile.write
 
     def begin(*args):
         tracemalloc.start()
-        return saved(*args)
+        return velocity(*args)
 
     def end(*args):
         write(*args)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 
-    monkeypatch.setattr(TrainingState, "saved", begin)
+    monkeypatch.setattr(CpuTrainer, "velocity", begin)
     monkeypatch.setattr(FitFile, "write", end)
     clf = small(n_memories=4000, max_iter=2, tol=None).set_callbacks(checked(tmp_path))
     clf.fit(X, y, X_val=X, y_val=y)
     size = clf.network_.weights.nbytes
+    # That of the velocities, which are in shards.
     assert len(peaks) == 2
-    # That of the velocities, while training lasts.
-    assert size < peaks[0] < 1.1 * size
-    assert peaks[1] < 0.1 * size
+    assert size < min(peaks) <= max(peaks) < 1.05 * size
 
 
 # --- other callbacks ---
