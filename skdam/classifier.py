@@ -433,7 +433,8 @@ class DenseAssociativeMemoryClassifier(
         Raises
         ------
         ValueError
-            If a parameter or an array is not usable; a fitted model stays as it was.
+            If a parameter or an array is not usable, or a checkpoint is one of another
+            fit; a fitted model stays as it was.
         """
         with restored_on_error(self):
             return self._fit(
