@@ -56,9 +56,10 @@ class FitCallbacks:
         Epochs go on behind those that were done before a checkpoint.
         """
         estimator = self.estimator
-        if not hasattr(estimator, "_init_callback_context") or not (
-            getattr(estimator, "_skl_callbacks", None)
-            or hasattr(estimator, "_parent_callback_ctx")
+        callbacks = getattr(estimator, "_skl_callbacks", [])
+        # A checkpoint alone has nothing to be told.
+        if all(isinstance(callback, Checkpoint) for callback in callbacks) and (
+            not hasattr(estimator, "_parent_callback_ctx")
         ):
             return
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
