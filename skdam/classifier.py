@@ -513,18 +513,20 @@ class DenseAssociativeMemoryClassifier(
         params["init"] = check_init(
             self.init, samples.X.shape[1], len(classes), self.n_memories
         )
-        # Before anything is drawn.
-        described = None if checkpoint is None else describe_params(params)
+        file = None
+        if checkpoint is not None:
+            # Before anything is drawn.
+            described = describe_params(params)
+            whole, has_validation = samples, validation[0] is not None
         rng = check_random_state(self.random_state)
-        whole, is_given = samples, validation[0] is not None
         samples, validation = self._validation_data(
             samples, *validation, classes, home, rng
         )
-        file = None
         if checkpoint is not None:
-            given_validation = validation if is_given else None
-            data = whole, classes, given_validation, previous
-            file = FitFile(checkpoint, identify(described, *data))
+            others = validation if has_validation else None
+            identity = identify(described, whole, classes, others, previous)
+            file = FitFile(checkpoint, identity)
+            del whole
         statistics = describe(samples.X, samples.weights)
         if previous is None:
             warn_if_scales_differ(statistics, "X", stacklevel=4)

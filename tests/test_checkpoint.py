@@ -176,6 +176,22 @@ def test_arrays_of_other_namespaces(module, data, monkeypatch, tmp_path):
     assert clf.loss_curve_ == expected.loss_curve_
 
 
+def test_an_order_that_was_drawn_ahead_is_drawn_again(data, monkeypatch, tmp_path):
+    expected, epoch = small().fit(*data), CpuTrainer.epoch
+
+    def on_another_device(self, number, order, temperature, meanwhile):
+        metrics = epoch(self, number, order, temperature)
+        if meanwhile is not None:
+            meanwhile()
+        return metrics
+
+    monkeypatch.setattr(CpuTrainer, "epoch", on_another_device)
+    stop_after_write(monkeypatch, 4)
+    with pytest.raises(Stopped):
+        small().set_callbacks(checked(tmp_path)).fit(*data)
+    assert_same_fit(small().set_callbacks(checked(tmp_path)).fit(*data), expected)
+
+
 def stop_after_write(monkeypatch, number):
     write, calls = FitFile.write, []
 
