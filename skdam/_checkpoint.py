@@ -37,8 +37,8 @@ HEADER = "header.json"
 ANEW = "To start anew, delete it or give another path"
 
 WITHOUT_EFFECT = ("device", "verbose", "warm_start")
-"""Parameters that may change while a fit is stopped. A network to start from counts
-itself."""
+"""Parameters that may change while a fit is stopped; of a warm start, the network that
+it starts from counts."""
 
 
 class Checkpoint:
@@ -155,7 +155,7 @@ def identify(
     validation: Samples | None,
     previous: Any,
 ) -> dict[str, dict[str, str]]:
-    """Return what tells a fit from others: numbers as they are, and hashes.
+    """Return what tells a fit from others: its parameters, and hashes of its data.
 
     Parameters
     ----------
@@ -174,8 +174,12 @@ def identify(
         "X": samples.X,
         "y": (samples.codes, classes),
         "sample_weight": samples.sample_weights,
-        "the network to start from": previous,
     }
+    if previous is not None:
+        data["the network to start from"] = (
+            *(to_numpy(previous.weights), previous.intercept, previous.input_scale),
+            *(_stated(previous.energy), previous.loss),
+        )
     if validation is not None:
         data |= {
             "X_val": validation.X,
@@ -204,19 +208,30 @@ def describe_params(params: dict[str, Any]) -> dict[str, str]:
     for name, value in params.items():
         if name in WITHOUT_EFFECT:
             continue
-        if isinstance(value, np.random.RandomState):
-            value = value.get_state(legacy=False)
-        elif _is_plain(value):
+        if _is_plain(value):
             texts[name] = repr(value)
             continue
+        kind = type(value).__name__
         try:
-            texts[name] = f"{type(value).__name__} {_hash(value)[:12]}"
+            if isinstance(value, np.random.RandomState):
+                value = value.get_state(legacy=False)
+            elif not isinstance(value, dict | np.ndarray):
+                value = _stated(value)
+            texts[name] = f"{kind} {_hash(value)[:12]}"
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ValueError(
-                f"Checkpoint needs a {name} that can be pickled, to know it again: "
-                f"{error}"
+                f"Checkpoint could not know {name}={kind}() again: its attributes "
+                f"cannot be pickled ({error})."
             ) from error
     return texts
+
+
+def _stated(value: Any) -> tuple:
+    """Return what an object is, by the name of its class and its attributes.
+
+    A worker process may be unable to import the class.
+    """
+    return type(value).__module__, type(value).__qualname__, vars(value)
 
 
 def _is_plain(value: Any) -> bool:
@@ -272,7 +287,8 @@ class FitFile:
             folder.mkdir(parents=True, exist_ok=True)
             # What a process left that was killed while it wrote.
             for left in folder.glob(f"{glob.escape(self.path.name)}.*.tmp"):
-                left.unlink(missing_ok=True)
+                with suppress(OSError):
+                    left.unlink()
             with self._file_beside():
                 pass
         except OSError as error:

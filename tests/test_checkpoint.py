@@ -250,6 +250,38 @@ def test_a_search_does_not_fit_again_what_is_done(data, epochs, tmp_path):
     assert epochs["trained"] == 2 * 12
 
 
+def test_an_energy_of_a_script_is_known_in_its_worker_processes(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+import sys
+import joblib
+import numpy as np
+from skdam import Checkpoint, DenseAssociativeMemoryClassifier
+from skdam.energies import LogCosh
+
+class Own(LogCosh):
+    def __init__(self, names):
+        self.names = names
+
+def fit():
+    X = np.random.RandomState(0).normal(size=(40, 3))
+    clf = DenseAssociativeMemoryClassifier(
+        5, energy=Own({"a", "b"}), max_iter=2, random_state=0, warm_start=True
+    ).set_callbacks(Checkpoint(sys.argv[1]))
+    return clf.fit(X, X[:, 0] > 0).fit(X, X[:, 0] > 0).n_iter_
+
+if __name__ == "__main__":
+    fit()
+    joblib.Parallel(2)(joblib.delayed(fit)() for _ in range(2))
+"""
+    )
+    path = str(Path(skdam.__file__).parents[1])
+    command = [sys.executable, "-W", "ignore", script, tmp_path / "runs"]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": path})
+    assert len(os.listdir(tmp_path / "runs")) == 2
+
+
 def test_processes_of_a_search_share_the_folder(data, epochs, tmp_path):
     search(tmp_path, n_jobs=2, refit=False).fit(*data)
     assert epochs["trained"] == 0
@@ -528,8 +560,8 @@ def test_bad_options(options, tmp_path):
 
 
 class Unpicklable(LogCosh):
-    def __reduce__(self):
-        raise TypeError("not me")
+    def __init__(self):
+        self.inner = lambda x: x
 
 
 def test_fits_that_cannot_go_on_are_refused(data, tmp_path):
@@ -537,7 +569,7 @@ def test_fits_that_cannot_go_on_are_refused(data, tmp_path):
     checkpoint = checked(tmp_path)
     with pytest.raises(ValueError, match="random_state"):
         small(random_state=None).set_callbacks(checkpoint).fit(X, y)
-    with pytest.raises(ValueError, match="energy that can be pickled"):
+    with pytest.raises(ValueError, match=r"energy=Unpicklable\(\) again"):
         small(energy=Unpicklable()).set_callbacks(checkpoint).fit(X, y)
     with pytest.raises(ValueError, match="one Checkpoint"):
         small().set_callbacks(checkpoint, checked(tmp_path / "a")).fit(X, y)
