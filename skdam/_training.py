@@ -330,13 +330,14 @@ def train(
     if run.best is not None and (stopping.early or run.interrupted):
         run.best_epoch, run.network = run.best
     run.best = None
-    if file is None or run.interrupted:
-        return
-    run.finished = True
-    try:
-        file.write(*run.saved(None, orders.generator()))
-    except KeyboardInterrupt:
-        run.interrupted = True
+    if file is not None and not run.interrupted:
+        run.finished = True
+        try:
+            file.write(*run.saved(None, orders.generator()))
+        except KeyboardInterrupt:
+            run.interrupted = True
+    # The next call waits anew.
+    run.patience = None
 
 
 class _Orders:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from numbers import Integral, Real
@@ -24,6 +25,7 @@ from ._devices import HOST, Device, check_same_device, compute_device, to_numpy
 from ._diagnosis import describe_failure
 from ._resolve import Settings, resolve
 from ._samples import Samples, describe
+from ._state import PlainStateMixin
 from ._training import Stopping, TrainingState, initial_weights, train
 from ._validation import (
     check_init,
@@ -43,9 +45,14 @@ from .network import Network
 
 __all__ = ["DenseAssociativeMemoryClassifier"]
 
+EARLY, LONG = 20, 5
+"""Epochs after which a network should have learned something, and how many times as
+many make a training long enough to say so before it ends.
+"""
+
 
 class DenseAssociativeMemoryClassifier(
-    CallbackSupportMixin, ClassifierMixin, BaseEstimator
+    PlainStateMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
 ):
     """Dense associative memory classifier.
 
@@ -566,7 +573,7 @@ class DenseAssociativeMemoryClassifier(
             )
         run.statistics, run.n_samples = statistics, n_seen
         self._run = run if incremental else None
-        self._report(run, samples, settings.auto_temperature, classes, incremental)
+        self._report(run, samples, settings, incremental)
         return self
 
     def _validation_data(
@@ -653,9 +660,14 @@ class DenseAssociativeMemoryClassifier(
         callbacks = FitCallbacks(self, max_iter)
         device = Device.of_array(run.network.weights)
 
+        early = settings.ramp.n_epochs + EARLY
+
         def on_epoch(run):
             if self.verbose:
                 self._print_progress(run)
+            if run.n_epochs == early and max_iter >= LONG * early:
+                scores_of = run.network.scores
+                self._diagnose(run, scores_of, samples, settings, stacklevel=8)
             if callbacks.are_active:
                 self._keep(run, home)
             return callbacks.end_epoch()
@@ -708,8 +720,7 @@ class DenseAssociativeMemoryClassifier(
         self,
         run: TrainingState,
         samples: Samples,
-        auto: float,
-        classes: np.ndarray,
+        settings: Settings,
         incremental: bool,
     ) -> None:
         """Warn of what the user should know about the training."""
@@ -719,19 +730,30 @@ class DenseAssociativeMemoryClassifier(
                 "memories so far are kept.",
                 stacklevel=5,
             )
-        if incremental:
-            return
-        network = self.network_
-        trouble = describe_failure(self._scores, samples, network, classes)
+        if not incremental:
+            self._diagnose(run, self._scores, samples, settings, stacklevel=6)
+
+    def _diagnose(
+        self,
+        run: TrainingState,
+        scores_of: Callable,
+        samples: Samples,
+        settings: Settings,
+        stacklevel: int,
+    ) -> None:
+        """Warn if the network has failed to learn."""
+        network, classes = run.network, to_numpy(self.classes_)
+        trouble = describe_failure(scores_of, samples, network, classes)
         if trouble:
+            auto = settings.auto_temperature
             warnings.warn(
-                f"After {self.n_iter_} epochs {trouble}. Change temperature, now "
+                f"After {run.n_epochs} epochs {trouble}. Change temperature, now "
                 f"{network.temperature:.4g} ('auto' would be {auto:.4g}; too low "
                 "saturates or silences the units, too high only silences them), begin "
                 "at a higher one with temperature_ramp, or lower learning_rate_init. "
                 "Centre features that are far from 0.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=stacklevel,
             )
 
     def _print_progress(self, run: TrainingState) -> None:
