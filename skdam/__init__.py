@@ -8,6 +8,7 @@ from typing import Any
 __version__ = "0.2.0"
 
 _NAMES = {
+    "Checkpoint": "_checkpoint",
     "DenseAssociativeMemory": "associative_memory",
     "DenseAssociativeMemoryClassifier": "classifier",
     "fit_window": "model_selection",

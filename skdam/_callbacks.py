@@ -1,15 +1,42 @@
-"""scikit-learn's callbacks, where it has them (from 1.9 on)."""
+"""scikit-learn's callbacks, where it has them (from 1.9 on), and checkpoints."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 
+from ._checkpoint import Checkpoint
+
 try:
     from sklearn.callback import CallbackSupportMixin
 except ImportError:
+    from sklearn.base import _clone_parametrized
 
     class CallbackSupportMixin:
-        """Stands in for the mixin of scikit-learn 1.9: no callbacks."""
+        """Stands in for the mixin of scikit-learn 1.9: takes a checkpoint alone."""
+
+        def set_callbacks(self, *callbacks):
+            """Set the checkpoint of the estimator.
+
+            Parameters
+            ----------
+            *callbacks : Checkpoint
+                The checkpoint, or nothing. Other callbacks need scikit-learn 1.9.
+
+            Returns
+            -------
+            self : estimator
+            """
+            if not all(isinstance(callback, Checkpoint) for callback in callbacks):
+                raise TypeError(
+                    "Before scikit-learn 1.9, callbacks must be instances of "
+                    "skdam.Checkpoint."
+                )
+            self._skl_callbacks = list(callbacks)
+            return self
+
+        def __sklearn_clone__(self):
+            clone = _clone_parametrized(self)
+            return clone.set_callbacks(*getattr(self, "_skl_callbacks", []))
 
 
 __all__ = ["CallbackSupportMixin", "FitCallbacks"]
@@ -23,18 +50,24 @@ class FitCallbacks:
         self.n_epochs = n_epochs
         self.context = None
 
-    def begin_fit(self, X, y, sample_weight) -> None:
-        """Start the callbacks, with the data as the user gave them."""
+    def begin_fit(self, X, y, sample_weight, n_done: int = 0) -> None:
+        """Start the callbacks, with the data as the user gave them.
+
+        Epochs go on behind those that were done before a checkpoint.
+        """
         estimator = self.estimator
-        if not (
-            getattr(estimator, "_skl_callbacks", None)
-            or hasattr(estimator, "_parent_callback_ctx")
+        callbacks = getattr(estimator, "_skl_callbacks", [])
+        # A checkpoint alone has nothing to be told.
+        if all(isinstance(callback, Checkpoint) for callback in callbacks) and (
+            not hasattr(estimator, "_parent_callback_ctx")
         ):
             return
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"X": X, "y": y, "metadata": metadata}
         self.context = estimator._init_callback_context(max_subtasks=self.n_epochs)
         self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
+        for _ in range(n_done):
+            self.context.subcontext(task_name="epoch")
 
     @property
     def are_active(self) -> bool:

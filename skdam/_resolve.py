@@ -196,6 +196,10 @@ class Settings:
     dtype: str
     seed: int
 
+    def temperature_at(self, epoch: int) -> float:
+        """Return T in an epoch."""
+        return self.temperature * self.ramp.at(epoch)
+
     def update(self, temperature: float) -> Feedforward | EnergyDifference:
         """Return the update of the classification units at a temperature."""
         kind = EnergyDifference if self.exact else Feedforward

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_cupy_array
 
 from . import _backends
-from ._devices import to_numpy
+from ._checkpoint import FitFile
+from ._devices import Device, to_numpy
 from ._resolve import Settings
 from ._samples import Samples
 from .learning_rule import Scaled
@@ -20,6 +21,10 @@ from .network import Network
 __all__ = ["Patience", "Stopping", "TrainingState", "initial_weights", "train"]
 
 Array = Any
+
+RESTORED = """n_epochs best_epoch loss_curve validation_loss_curve validation_scores
+accuracy finished""".split()
+"""What a checkpoint holds of a training, beside arrays, patience and generator."""
 
 SAMPLES_FOR_DEAD = 2000
 """Samples, evenly spread over the data, that tell whether a memory is dead."""
@@ -89,10 +94,14 @@ class TrainingState:
         The network as it is now; after the training, the one to keep.
     velocity : Scaled or None
         Velocities of the memories after the last epoch.
-    n_epochs : int
-        Number of epochs trained, those of earlier calls included.
+    n_epochs, n_earlier : int
+        Number of epochs trained; and how many of them in earlier calls.
     best_epoch : int
         Epoch whose memories are kept.
+    best : (int, Network) or None
+        While training lasts, the epoch with the best validation score, and its network.
+    patience : Patience or None
+        What has been waited for an improvement.
     loss_curve : list of float
         Mean loss of each epoch.
     validation_loss_curve, validation_scores : list of float
@@ -103,14 +112,17 @@ class TrainingState:
         Sizes of all samples that ``partial_fit`` has seen.
     n_samples : int
         Number of these samples.
-    interrupted : bool
-        Whether the user interrupted the training.
+    interrupted, finished : bool
+        Whether the user interrupted the training; and whether it came to its end.
     """
 
     network: Network
     velocity: Scaled | None = None
     n_epochs: int = 0
+    n_earlier: int = 0
     best_epoch: int = 0
+    best: tuple[int, Network] | None = None
+    patience: Patience | None = None
     loss_curve: list[float] = field(default_factory=list)
     validation_loss_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
@@ -118,6 +130,7 @@ class TrainingState:
     statistics: Any = None
     n_samples: int = 0
     interrupted: bool = False
+    finished: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: arrays that need no GPU to be read again."""
@@ -135,6 +148,83 @@ class TrainingState:
         ):
             del curve[self.n_epochs :]
 
+    def saved(
+        self, velocity: Scaled | None, generator: dict[str, Any] | None
+    ) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return the numbers and arrays that :meth:`restore` goes on from.
+
+        Parameters
+        ----------
+        velocity : Scaled or None
+            Velocities of the memories; a training that is finished needs none.
+        generator : dict or None
+            State of the generator that draws the orders of the samples.
+        """
+        numbers = {name: getattr(self, name) for name in RESTORED}
+        numbers |= {"patience": vars(self.patience), "generator": generator}
+        arrays = {"weights": self.network.weights}
+        if velocity is not None:
+            arrays |= {"velocity": velocity.values, "log_scale": velocity.log_scale}
+            numbers["common"] = velocity.common
+        if self.best is not None:
+            numbers["best"], network = self.best
+            arrays["best"] = network.weights
+        return numbers, arrays
+
+    def restore(
+        self,
+        numbers: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        settings: Settings,
+        rng: np.random.RandomState,
+    ) -> None:
+        """Bring a run that was not trained yet to where another one was saved.
+
+        Parameters
+        ----------
+        numbers, arrays : dict
+            What :meth:`saved` returned.
+        settings : Settings
+            Settings of both.
+        rng : RandomState
+            Generator, which is brought to the state of the other one.
+
+        Raises
+        ------
+        KeyError, TypeError or ValueError
+            If numbers and arrays are not those of such a run.
+        """
+        fresh = self.network.weights
+        shapes = dict.fromkeys(arrays, tuple(fresh.shape))
+        shapes["log_scale"] = shapes["weights"][1:]
+        for name, array in arrays.items():
+            if array.shape != shapes[name] or array.dtype.kind != "f":
+                raise ValueError(f"{name} is {array.dtype} of shape {array.shape}")
+        if arrays["weights"].dtype.name not in str(fresh.dtype):
+            raise ValueError(f"memories are {arrays['weights'].dtype}")
+        if len(numbers["loss_curve"]) != numbers["n_epochs"]:
+            raise ValueError("a curve is not as long as the training")
+        device = Device.of_array(fresh)
+
+        def network(name: str, n_epochs: int) -> Network:
+            return replace(
+                self.network,
+                weights=device.asarray(arrays[name]),
+                update=settings.update(settings.temperature_at(n_epochs - 1)),
+            )
+
+        vars(self).update({name: numbers[name] for name in RESTORED})
+        self.patience = Patience(**numbers["patience"])
+        if "best" in arrays:
+            self.best = numbers["best"], network("best", numbers["best"])
+        if not self.finished:
+            self.velocity = Scaled(
+                arrays["velocity"], arrays["log_scale"], float(numbers["common"])
+            )
+        self.network = network("weights", self.best_epoch or self.n_epochs)
+        if numbers["generator"] is not None:
+            rng.set_state(numbers["generator"])
+
 
 def train(
     run: TrainingState,
@@ -146,6 +236,7 @@ def train(
     rng: np.random.RandomState | None = None,
     before_epoch: Callable[[], None] | None = None,
     on_epoch: Callable[[TrainingState], bool | None] | None = None,
+    file: FitFile | None = None,
 ) -> None:
     """Train epoch by epoch.
 
@@ -168,6 +259,8 @@ def train(
     before_epoch, on_epoch : callable, optional
         Called before and after each epoch; training stops where ``on_epoch`` returns
         True.
+    file : FitFile, optional
+        Where the training is saved.
 
     Raises
     ------
@@ -177,21 +270,25 @@ def train(
     ValueError
         If the loss of an epoch is not finite.
     """
-    patience = Patience(stopping.n_iter_no_change)
+    if run.finished:
+        return
+    patience = run.patience = run.patience or Patience(stopping.n_iter_no_change)
     orders = _Orders(rng, len(samples))
     tol = stopping.tol or 0.0
     may_stop = stopping.tol is not None and (validation is None or stopping.early)
-    first, best = run.n_epochs, None
+    end = run.n_earlier + stopping.max_iter
     with _backends.trainer(run.network, samples, settings, run.velocity) as backend:
+        # The trainer has its own from now on.
+        run.velocity = None
         try:
-            for epoch in range(first, first + stopping.max_iter):
+            for epoch in range(run.n_epochs, end):
                 if before_epoch is not None:
                     before_epoch()
-                is_last = epoch + 1 == first + stopping.max_iter
+                is_last = epoch + 1 == end
                 metrics = backend.epoch(
                     epoch,
                     orders.next(),
-                    settings.temperature * settings.ramp.at(epoch),
+                    settings.temperature_at(epoch),
                     None if is_last else orders.draw_ahead,
                 )
                 _check_finite(metrics.loss, epoch, backend.network)
@@ -212,23 +309,35 @@ def train(
                 if validation is None:
                     patience.improves(metrics.loss, tol * abs(metrics.loss))
                 elif patience.improves(-score, tol):
-                    best = run.n_epochs, run.network.copy()
+                    run.best = run.n_epochs, run.network.copy()
                 if epoch < settings.ramp.n_epochs:
                     # Losses at different temperatures cannot be compared.
                     patience.waited = 0
                 stop = on_epoch is not None and on_epoch(run)
-                if stop or (may_stop and patience.is_over):
+                if stop or is_last or (may_stop and patience.is_over):
                     break
+                # After the callbacks, which may stop the training here.
+                if file is not None and file.is_due(run.n_epochs):
+                    file.write(*run.saved(backend.velocity(), orders.generator()))
         except KeyboardInterrupt:
-            if run.n_epochs == first:
+            if run.n_epochs == run.n_earlier:
                 raise
             run.interrupted = True
             run.drop_unfinished_epoch()
         orders.put_back()
         run.network, run.velocity = backend.network, backend.velocity()
     run.best_epoch = run.n_epochs
-    if best is not None and (stopping.early or run.interrupted):
-        run.best_epoch, run.network = best
+    if run.best is not None and (stopping.early or run.interrupted):
+        run.best_epoch, run.network = run.best
+    run.best = None
+    if file is not None and not run.interrupted:
+        run.finished = True
+        try:
+            file.write(*run.saved(None, orders.generator()))
+        except KeyboardInterrupt:
+            run.interrupted = True
+    # The next call waits anew.
+    run.patience = None
 
 
 class _Orders:
@@ -258,8 +367,14 @@ class _Orders:
     def draw_ahead(self) -> None:
         """Draw the next order, if it is not drawn yet."""
         if self._rng is not None and self._drawn is None:
-            state = self._rng.get_state()
+            state = self._rng.get_state(legacy=False)
             self._drawn = state, self._rng.permutation(self._n_samples)
+
+    def generator(self) -> dict[str, Any] | None:
+        """Return the state of the generator, as if nothing had been drawn ahead."""
+        if self._rng is None:
+            return None
+        return self._drawn[0] if self._drawn else self._rng.get_state(legacy=False)
 
     def put_back(self) -> None:
         """Leave the generator as if nothing had been drawn ahead."""

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
+from ._checkpoint import FitFile, checkpoint_of, describe_params, identify
 from ._devices import (
     HOST,
     Device,
@@ -447,7 +448,8 @@ class DenseAssociativeMemoryClassifier(
         Raises
         ------
         ValueError
-            If a parameter or an array is not usable; a fitted model stays as it was.
+            If a parameter or an array is not usable, or a checkpoint is one of another
+            fit; a fitted model stays as it was.
         """
         with restored_on_error(self):
             return self._fit(
@@ -497,6 +499,12 @@ class DenseAssociativeMemoryClassifier(
         incremental=False,
     ):
         self._check_parameters(incremental)
+        checkpoint = checkpoint_of(self)
+        if checkpoint is not None and incremental:
+            raise ValueError(
+                "partial_fit does not support Checkpoint; pickle the estimator between "
+                "two calls, which goes on exactly."
+            )
         given = X, y, sample_weight
         previous = None
         if hasattr(self, "network_") and (incremental or self.warm_start):
@@ -513,10 +521,6 @@ class DenseAssociativeMemoryClassifier(
             incremental=incremental,
             previous=None if previous is None else to_numpy(self.classes_),
         )
-        rng = check_random_state(self.random_state)
-        samples, validation = self._validation_data(
-            samples, *validation, classes, home, rng
-        )
         params = {
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in self.get_params(deep=False).items()
@@ -524,6 +528,20 @@ class DenseAssociativeMemoryClassifier(
         params["init"] = check_init(
             self.init, samples.X.shape[1], len(classes), self.n_memories
         )
+        file = None
+        if checkpoint is not None:
+            # Before anything is drawn.
+            described = describe_params(params)
+            whole, has_validation = samples, validation[0] is not None
+        rng = check_random_state(self.random_state)
+        samples, validation = self._validation_data(
+            samples, *validation, classes, home, rng
+        )
+        if checkpoint is not None:
+            others = validation if has_validation else None
+            identity = identify(described, whole, classes, others, previous)
+            file = FitFile(checkpoint, identity)
+            del whole
         statistics = describe(samples.X, samples.weights)
         if previous is None:
             warn_if_scales_differ(statistics, "X", stacklevel=4)
@@ -554,8 +572,12 @@ class DenseAssociativeMemoryClassifier(
         with device.session("Lower n_memories or batch_size."):
             run = self._start(params["init"], settings, len(classes), rng, incremental)
             run.network = run.network.at(device, copy=True)
+            if file is not None:
+                file.restore(run, settings, rng)
+                if self.verbose and run.n_epochs:
+                    print(f"Restored from {file.path} after epoch {run.n_epochs}")
             self._train(
-                run, samples, validation, settings, given, home, rng, incremental
+                run, samples, validation, settings, given, home, rng, incremental, file
             )
         run.statistics, run.n_samples = statistics, n_seen
         self._run = run if incremental else None
@@ -609,11 +631,11 @@ class DenseAssociativeMemoryClassifier(
             if not incremental:
                 return TrainingState(network)
             if run is None:
-                run = TrainingState(network, n_epochs=self.n_iter_)
-                run.loss_curve = list(self.loss_curve_)
-                return run
+                n_epochs, curve, velocity = self.n_iter_, self.loss_curve_, None
+            else:
+                n_epochs, curve, velocity = run.n_epochs, run.loss_curve, run.velocity
             return TrainingState(
-                network, run.velocity, run.n_epochs, loss_curve=list(run.loss_curve)
+                network, velocity, n_epochs, n_epochs, loss_curve=list(curve)
             )
         n_intercepts = int(bool(settings.intercept))
         shape = self.n_features_in_, n_intercepts, n_classes
@@ -639,6 +661,7 @@ class DenseAssociativeMemoryClassifier(
         home: Device,
         rng,
         incremental: bool,
+        file: FitFile | None,
     ) -> None:
         """Train where the network is, and leave the results at home."""
         max_iter = 1 if incremental else settings.max_iter
@@ -669,7 +692,7 @@ class DenseAssociativeMemoryClassifier(
             if validation is not None:
                 X_val = held.enter_context(device.resident(validation.X, working_bytes))
                 validation = Samples(X_val, validation.codes, validation.weights)
-            callbacks.begin_fit(*given)
+            callbacks.begin_fit(*given, n_done=run.n_epochs - run.n_earlier)
             train(
                 run,
                 placed,
@@ -681,6 +704,7 @@ class DenseAssociativeMemoryClassifier(
                 rng=rng if self.shuffle else None,
                 before_epoch=callbacks.begin_epoch,
                 on_epoch=on_epoch,
+                file=file,
             )
         if validation is not None and self.early_stopping:
             run.network = run.network.calibrated(

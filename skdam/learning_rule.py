@@ -34,7 +34,7 @@ class Scaled(NamedTuple):
     log_scale : array of shape (n_memories,)
         Natural logarithm of the scale; may be -inf for a vector of zeros.
     common : float, default=0.0
-        Logarithm of a factor of all vectors.
+        Logarithm of a factor of all vectors; may be -inf for vectors of zeros.
     """
 
     values: Array

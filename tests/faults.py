@@ -67,8 +67,8 @@ _backends/cpu.py: backends training: memories at rest do not take a small gradie
 - renewed = (at_rest | (log_new > 0)) & np.isfinite(log_new)
 + renewed = (log_new > 0) & np.isfinite(log_new)
 
-_backends/cpu.py: dead_memories backends: scales of reinitialised memories remain
-- self.scale[memories] = 1
+_backends/cpu.py: backends: a trainer goes on without the scales of its velocities
+- self.log_scales[finite] = log_scale[finite]
 + pass
 
 _backends/cpu.py: backends training: no response in any shard gives NaN

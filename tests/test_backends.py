@@ -144,6 +144,8 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
         "n_features": 9,
         "stored": 1.0,
         "interrupted": False,
+        "ramp": (2.0, 3),
+        "stopped": False,
     } | changes
     rng = np.random.default_rng(0)
     n_features, n_classes, n_samples = setting["n_features"], 4, 71
@@ -166,7 +168,7 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
         exact=exact,
         intercept=setting["intercept"],
         temperature=2.0,
-        ramp=TemperatureRamp(2.0, n_epochs=3),
+        ramp=TemperatureRamp(*setting["ramp"]),
         max_iter=4,
         learning_rate=LearningRate(0.1, "exponential", 0.5, n_epochs=4),
         momentum=setting["momentum"],
@@ -182,9 +184,8 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
     )
     threads = Threads(setting["n_threads"])
     arguments = [threads] if issubclass(kind, cpu.CpuTrainer) else []
-    trainer = kind(
-        network, Samples(X, codes, sample_weight), settings, None, *arguments
-    )
+    samples = Samples(X, codes, sample_weight)
+    trainer = kind(network, samples, settings, None, *arguments)
     rng = np.random.RandomState(0)
     if setting["interrupted"]:
         interrupt(trainer, before_step=5)
@@ -192,15 +193,15 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
             trainer.epoch(0, None, 4.0)
         velocity = trainer.velocity().values
         return trainer.network.weights, velocity
+    metrics = []
     with np.errstate(all="ignore"):
-        metrics = [
-            trainer.epoch(
-                e,
-                rng.permutation(n_samples) if setting["shuffle"] else None,
-                settings.temperature * settings.ramp.at(e),
-            )
-            for e in range(4)
-        ]
+        for e in range(4):
+            if setting["stopped"] and e:
+                network, velocity = trainer.network, trainer.velocity()
+                trainer = kind(network, samples, settings, velocity, *arguments)
+            order = rng.permutation(n_samples) if setting["shuffle"] else None
+            temperature = settings.temperature_at(e)
+            metrics.append(trainer.epoch(e, order, temperature))
     values, log_scale, common = trainer.velocity()
     velocity = Scaled.normalised(values.astype(float), log_scale + common)
     return (
@@ -389,6 +390,28 @@ def test_a_sparse_epoch_holds_nothing_of_all_features():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.2 * weights.nbytes
+
+
+@pytest.mark.parametrize("kind", [cpu.CpuTrainer, array_api.ArrayApiTrainer])
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"n_threads": 2}, {"momentum": 0.0}, {"ramp": (1e21, 2)}],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "energy",
+    [*map(RectifiedPolynomial, (2, 8, 20)), LogCosh(), Exponential()],
+    ids=repr,
+)
+def test_a_trainer_goes_on_bit_by_bit(energy, changes, exact, kind):
+    for dtype in (np.float32, np.float64):
+        rule = kind, energy, exact, PowerError(3), dtype
+        expected = four_epochs(*rule, **changes)
+        for one, other in zip(
+            four_epochs(*rule, stopped=True, **changes), expected, strict=True
+        ):
+            assert_array_equal(one, other)
 
 
 def test_tolerance_leaves_samples_out():

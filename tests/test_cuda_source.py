@@ -139,14 +139,14 @@ def train(
                 trainer.epoch(
                     epoch,
                     orders[epoch],
-                    settings.temperature * settings.ramp.at(epoch),
+                    settings.temperature_at(epoch),
                 )
                 for epoch in epochs
             ]
             network, velocity = trainer.network, trainer.velocity()
             idle = trainer.without_gradient()
-        values, log_scale = map(get, velocity[:2])
-        velocity = Scaled.normalised(values.astype(float), log_scale + velocity.common)
+    values, log_scale = map(get, velocity[:2])
+    velocity = Scaled.normalised(values.astype(float), log_scale + velocity.common)
     return get(network.weights), *velocity[:2], idle, np.array(curves)
 
 
@@ -192,6 +192,13 @@ def test_training_does_what_the_equations_say(formulation, energy, device):
 def test_ways_of_training(changes, device):
     expected = train(loss=LogLoss(), **changes)
     assert_same(train(loss=LogLoss(), device=device, **changes), expected)
+
+
+@pytest.mark.parametrize("power", [2, 20])
+def test_a_trainer_goes_on_bit_by_bit(power, device):
+    rule = {"energy": RectifiedPolynomial(power), "device": device}
+    for one, other in zip(train(**rule, interrupted=True), train(**rule), strict=True):
+        assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("weighted", [True, False])

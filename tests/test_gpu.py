@@ -15,7 +15,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from skdam import DenseAssociativeMemoryClassifier, _gpu
+from skdam import Checkpoint, DenseAssociativeMemoryClassifier, _gpu
+from skdam._checkpoint import FitFile
 from skdam._gpu import cupy
 
 pytestmark = [
@@ -85,6 +86,32 @@ def test_same_seed_same_bits(digits):
     X_train, _, y_train, _ = digits
     one, other = (small(device="cuda").fit(X_train, y_train) for _ in range(2))
     assert_array_equal(one.memories_, other.memories_)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_stopped_fit_goes_on_from_its_checkpoint(
+    device, digits, monkeypatch, tmp_path
+):
+    class Stopped(BaseException):
+        pass
+
+    X, _, y, _ = digits
+    expected = small(device="cuda").fit(X, y)
+    clf = small(device="cuda").set_callbacks(Checkpoint(tmp_path, min_seconds=0))
+    with monkeypatch.context() as patch:
+        write = FitFile.write
+
+        def stopping(self, numbers, arrays):
+            write(self, numbers, arrays)
+            if numbers["n_epochs"] == 8:
+                raise Stopped
+
+        patch.setattr(FitFile, "write", stopping)
+        with pytest.raises(Stopped):
+            clf.fit(X, y)
+    clf.set_params(device=device).fit(X, y)
+    assert clf.loss_curve_[:8] == expected.loss_curve_[:8]
+    assert_allclose(clf.loss_curve_[:12], expected.loss_curve_[:12], rtol=1e-6)
 
 
 def test_tf32(digits, monkeypatch):

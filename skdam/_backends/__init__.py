@@ -10,7 +10,8 @@ A trainer descends one step for every minibatch of an epoch. It offers
   while it waits;
 - ``network``: the network as it is now, at the temperature of the epoch;
 - ``velocity()``: the velocities of the memories, a
-  :class:`~skdam.learning_rule.Scaled`;
+  :class:`~skdam.learning_rule.Scaled`; from them and the network, another trainer of
+  the same kind goes on with the same bits;
 - ``without_gradient()``: on the host, which memories had no gradient in the last
   minibatch;
 - ``reinitialise(memories, columns)``: replace some memories, given by their numbers,

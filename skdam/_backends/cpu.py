@@ -294,9 +294,12 @@ class CpuTrainer(CpuScorer):
         self.network = network = replace(self.network, update=update)
         units = choose_units(update, settings.largest_overlap, self.dtype)
         log_factor = math.log(units.factor)
-        if not units.is_steep and np.abs(self.log_scales).max() > self.range:
-            # The velocities are from another backend, or another temperature.
-            self._renew_scales(self.log_scale + self.log_scales.max())
+        if not units.is_steep:
+            if np.abs(self.log_scales).max() > self.range:
+                # The velocities are from another backend, or another temperature.
+                self._renew_scales(self.log_scale + self.log_scales.max())
+            # Steep units change the scales of single memories.
+            self._set_scale()
         noise = None
         if settings.noise or settings.dropout:
             noise = InputNoise.of_epoch(
@@ -445,27 +448,25 @@ class CpuTrainer(CpuScorer):
         self.log_scales = np.zeros(shape[1])
         momentum = self.settings.momentum
         self.log_momentum = math.log(momentum) if momentum else -math.inf
-        self.log_scale = None
+        self.log_scale = -math.inf
         if velocity is None:
             return
         values = to_numpy(velocity.values)
         for shard in self.shards:
             shard.velocity[...] = values[:, shard.columns]
-        if values.any():
-            log_scale = to_numpy(velocity.log_scale)
-            finite = np.isfinite(log_scale)
-            self.log_scales[finite] = log_scale[finite]
-            self.log_scale = float(velocity.common)
-        self._set_scale()
+        log_scale = to_numpy(velocity.log_scale)
+        finite = np.isfinite(log_scale)
+        self.log_scales[finite] = log_scale[finite]
+        self.log_scale = float(velocity.common)
 
     def velocity(self) -> Scaled:
-        common = 0.0 if self.log_scale is None else self.log_scale
         values = np.concatenate([shard.velocity for shard in self.shards], axis=1)
-        return Scaled(values, self.log_scales.copy(), common)
+        return Scaled(values, self.log_scales.copy(), self.log_scale)
 
     def _keep_in_range(self, log_gradient: float) -> None:
         """Let the velocity decay, and keep its scale near that of the gradient."""
-        if self.log_scale is None:
+        if self.log_scale == -math.inf:
+            # Nothing has moved yet.
             self.log_scale = log_gradient
         elif self.log_momentum == -math.inf:
             for shard in self.shards:
@@ -537,8 +538,6 @@ class CpuTrainer(CpuScorer):
             own = memories[(memories >= first) & (memories < last)] - first
             shard.velocity[:, own] = 0
         self.log_scales[memories] = 0
-        if self.scale is not None:
-            self.scale[memories] = 1
 
 
 def _loss_in_place(loss: Any, trainer: CpuTrainer) -> _LossOfChunk:

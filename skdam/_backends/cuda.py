@@ -350,7 +350,10 @@ class CudaTrainer(_Scoring):
         if velocity is None:
             velocity = Scaled(np.zeros(network.weights.shape), np.zeros(n_memories))
         values = self._put("velocity", _gpu.cupy.array(velocity.values))
-        self._put("peaks", abs(values).max(axis=0))
+        peaks = _gpu.cupy.asnumpy(abs(values).max(axis=0))
+        # As the kernels have it: below the range of the type, a memory is at rest.
+        peaks[peaks < np.finfo(self._dtype).tiny] = 0
+        self._put("peaks", peaks)
         self._put("velocity_scales", velocity.log_scale + velocity.common)
         self._X = None if self._is_here(samples.X) else samples.X
         if self._X is None:
