@@ -19,7 +19,9 @@ extensions = [
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]
 
+myst_enable_extensions = ["deflist", "dollarmath"]
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 
 intersphinx_mapping = {
     "numpy": ("https://numpy.org/doc/stable", None),
