@@ -32,7 +32,7 @@ intersphinx_mapping = {
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": "/plot_",
+    "filename_pattern": "/(plot_|quickstart)",
     "ignore_pattern": "/benchmarks/",
     "reference_url": {"skdam": None},
 }

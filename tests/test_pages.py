@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,19 @@ assert memory.recall(patterns).shape == (3, 3)
         [sys.executable, "-c", user], cwd=tmp_path, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_versions_are_the_same_everywhere():
+    root = DOCS.parent
+    citation = (root / "CITATION.cff").read_text()
+    assert f"\nversion: {skdam.__version__}\n" in citation
+    assert f"## {skdam.__version__}\n" in (DOCS / "changelog.md").read_text()
+    pinned = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    (ruff,) = pinned["optional-dependencies"]["lint"]
+    hooks = root / ".pre-commit-config.yaml"
+    # Archives have no hooks.
+    if hooks.exists():
+        assert f"rev: v{ruff.removeprefix('ruff==')}\n" in hooks.read_text()
 
 
 PARAMETER = re.compile(r"^\| [^|]*\| ([^|]*)\|", re.MULTILINE)
