@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from numbers import Integral, Real
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from sklearn.base import (
@@ -24,7 +25,7 @@ from ._backends.recall_cpu import RecallResult, recall_in_blocks
 from ._devices import compute_device, to_numpy
 from ._patterns import read_states
 from ._validation import restored_on_error
-from .energies import ENERGY_CONSTRAINT, get_energy
+from .energies import ENERGY_CONSTRAINT, Energy, get_energy
 
 __all__ = ["DenseAssociativeMemory"]
 
@@ -160,18 +161,21 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     def __init__(
         self,
-        power=3,
+        power: float = 3,
         *,
-        energy="rectified_polynomial",
-        temperature=1.0,
-        max_iter=100,
-        clamp=None,
-        binarize=None,
-        allow_unknown=True,
-        random_state=None,
-        n_jobs=None,
-        device="auto",
-    ):
+        energy: Literal[
+            "rectified_polynomial", "polynomial", "log_cosh", "softplus", "exponential"
+        ]
+        | Energy = "rectified_polynomial",
+        temperature: float = 1.0,
+        max_iter: int = 100,
+        clamp: Literal["known"] | None = None,
+        binarize: float | None = None,
+        allow_unknown: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        device: str = "auto",
+    ) -> None:
         self.power = power
         self.energy = energy
         self.temperature = temperature
@@ -184,7 +188,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         self.device = device
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Store patterns, in place of any stored before.
 
         Parameters
@@ -209,7 +213,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         return self._store(X, onward=False)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Store patterns beside those stored before.
 
         Parameters
@@ -249,7 +253,24 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         self.n_iter_ = self.n_iter_ + 1 if onward else 1
         return self
 
-    def recall(self, X, *, return_trajectory=False):
+    @overload
+    def recall(
+        self, X: Any, *, return_trajectory: Literal[False] = False
+    ) -> np.ndarray: ...
+
+    @overload
+    def recall(
+        self, X: Any, *, return_trajectory: Literal[True]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @overload
+    def recall(
+        self, X: Any, *, return_trajectory: bool
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
+
+    def recall(
+        self, X: Any, *, return_trajectory: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Recall a pattern from each cue.
 
         Parameters
@@ -286,7 +307,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         recalled = result.states.astype(dtype)
         return (recalled, result.energies) if return_trajectory else recalled
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Recall a pattern from each cue, as ``recall`` does.
 
         Parameters
@@ -302,7 +323,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         states, dtype = self._states(X)
         return self._recall(states).states.astype(dtype)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Recall a pattern from each cue, as ``recall`` does.
 
         Parameters
@@ -319,7 +340,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         # scikit-learn wraps transform.
         return self._recall(states, stacklevel=4).states.astype(dtype)
 
-    def compute_energy(self, X):
+    def compute_energy(self, X: Any) -> np.ndarray:
         """Compute the energy of states.
 
         Parameters
@@ -345,7 +366,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             energies[rows] = -energy[h + self.n_features_in_].sum(axis=1)
         return energies
 
-    def overlap(self, X):
+    def overlap(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Find the memory nearest to each state, and their overlap.
 
         Parameters
@@ -369,7 +390,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             m[rows] = h.max(axis=1) / self.n_features_in_
         return nearest, m
 
-    def score(self, X, y=None):
+    def score(self, X: Any, y: Any = None) -> float:
         """Return the fraction of cues that are recalled without any error.
 
         Parameters
