@@ -21,6 +21,8 @@ exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 numpydoc_show_class_members = False
+# Docstrings state types.
+autodoc_typehints = "none"
 toc_object_entries_show_parents = "hide"
 
 intersphinx_mapping = {
