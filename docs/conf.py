@@ -41,3 +41,5 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skdam"
+# Pages of the first level have nothing beside them.
+html_sidebars = {"*": []}
