@@ -11,14 +11,18 @@ _NAMES = {
     "DenseAssociativeMemory": "associative_memory",
     "DenseAssociativeMemoryClassifier": "classifier",
     "fit_window": "model_selection",
+    "from_mlp": "duality",
     "hyperparameter_window": "model_selection",
     "make_tabular_classifier": "tabular",
     "preset": "model_selection",
+    "to_mlp": "duality",
+    "to_onnx": "export",
 }
 _MODULES = [
     "capacity",
     "datasets",
     "energies",
+    "export",
     "inspection",
     "learning_rule",
     "losses",

@@ -25,6 +25,7 @@ from ._devices import HOST, Device, check_same_device, compute_device, to_numpy
 from ._diagnosis import describe_failure
 from ._resolve import Settings, resolve
 from ._samples import Samples, describe
+from ._state import PlainStateMixin
 from ._training import Stopping, TrainingState, initial_weights, train
 from ._validation import (
     check_init,
@@ -51,7 +52,7 @@ many make a training long enough to say so before it ends.
 
 
 class DenseAssociativeMemoryClassifier(
-    CallbackSupportMixin, ClassifierMixin, BaseEstimator
+    PlainStateMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
 ):
     """Dense associative memory classifier.
 

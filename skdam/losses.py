@@ -92,10 +92,10 @@ class PowerError:
         odds. Two classes hold the same information twice, and their mean is taken.
         """
         xp = array_namespace(scores)
-        log_odds = (4 * self.exponent - 2) * scores
+        factor = 4 * self.exponent - 2
         # Beyond this range the order of the classes is all that is left.
-        limit = float(xp.finfo(scores.dtype).max) / 8
-        log_odds = xp.clip(log_odds, -limit, limit)
+        limit = float(xp.finfo(scores.dtype).max) / 8 / max(factor, 1)
+        log_odds = factor * xp.clip(scores, -limit, limit)
         if scores.shape[1] == 2:
             return log_softmax(log_odds / 2)
         second = xp.sort(log_odds, axis=1)[:, -2:-1]
@@ -208,8 +208,13 @@ def _log_sum_exp(x: Array) -> Array:
 
 
 def log_softmax(x: Array) -> Array:
-    """Return the logarithm of the softmax of each row."""
+    """Return the logarithm of the softmax of each row, finite where x is."""
     xp = array_namespace(x)
-    # The largest is taken away first: beside it the logarithm of a sum is lost.
-    x = x - xp.max(x, axis=1, keepdims=True)
-    return x - xp.log(xp.sum(xp.exp(x), axis=1, keepdims=True))
+    # The largest is taken away first: beside it the logarithm of a sum is lost. Halves,
+    # because a difference may be twice the largest number.
+    half = x / 2 - xp.max(x, axis=1, keepdims=True) / 2
+    x = 2 * xp.clip(half, min=-float(xp.finfo(x.dtype).max) / 4)
+    # One of the largest, whose exponential is 1, apart: beside it the others are lost.
+    below = xp.where(x < 0, xp.exp(x), xp.zeros_like(x))
+    ties = xp.sum(xp.astype(x == 0, x.dtype), axis=1, keepdims=True) - 1
+    return x - xp.log1p(ties + xp.sum(below, axis=1, keepdims=True))

@@ -118,19 +118,19 @@ def make_tabular_classifier(
 
 
 def default_kinds() -> list[tuple[str, Any]]:
-    """Return the classifiers that :func:`make_tabular_classifier` blends by default."""
+    """Return the classifiers that :func:`make_tabular_classifier` blends by default.
 
-    def network(**parameters):
-        return DenseAssociativeMemoryClassifier(**parameters)
-
-    return [
-        ("smooth", network(error_exponent=1)),
-        ("sharp", network(error_exponent=5)),
-        (
-            "coded",
-            make_pipeline(PiecewiseLinearEncoder(), network(error_exponent=5)),
-        ),
-    ]
+    Returns
+    -------
+    list of (str, classifier)
+        ``"sharp"``, a network with a large error exponent, and ``"coded"``, the same
+        behind a :class:`PiecewiseLinearEncoder`. Of the pairs that were tried on 36
+        tables they have the lowest log-loss; a third kind with ``input_dropout=0.2``
+        gains little more.
+    """
+    network = DenseAssociativeMemoryClassifier(error_exponent=5)
+    coded = make_pipeline(PiecewiseLinearEncoder(), clone(network))
+    return [("sharp", network), ("coded", coded)]
 
 
 # Columns
@@ -217,7 +217,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     Parameters
     ----------
-    n_edges : int, default=3
+    n_edges : int, default=6
         Number of edges between the smallest and the largest value of each column.
     random_state : int, RandomState instance or None, default=None
         Draws the quantiles at which these edges are; equal ones are taken once.
@@ -245,7 +245,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     def __init__(
         self,
-        n_edges: int = 3,
+        n_edges: int = 6,
         *,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:

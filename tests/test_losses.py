@@ -1,3 +1,5 @@
+from decimal import MAX_EMAX, MIN_EMIN, Decimal, localcontext
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -85,3 +87,40 @@ def test_likelihoods_keep_the_order_of_the_scores():
 def test_get_loss():
     assert get_loss("power", 7) == PowerError(7)
     assert get_loss("log_loss") == LogLoss()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 30, 1e4])
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+def test_log_probabilities_are_exact(objective, n_classes, scale):
+    scores = scale * np.random.default_rng(0).normal(size=(10, n_classes))
+    expected = [literal_logs(objective, row) for row in scores]
+    assert_allclose(objective.log_probabilities(scores), expected, rtol=1e-10)
+
+
+def literal_logs(objective, scores):
+    """Return ln P, by the definition of P, in numbers that do not underflow."""
+    scores = [Decimal(float(s)) for s in scores]
+    with localcontext(prec=100, Emin=MIN_EMIN, Emax=MAX_EMAX):
+        if isinstance(objective, LogLoss):
+            p = [s.exp() for s in scores]
+        else:
+            odds = [(Decimal(4 * objective.exponent - 2) * s).exp() for s in scores]
+            if len(scores) == 2:
+                p = [o.sqrt() for o in odds]
+            else:
+                second = max(sorted(odds)[-2], Decimal(1))
+                p = [o / (second + o) for o in odds]
+        # 1 / P - 1 for each class, so that a P of nearly 1 keeps its digits.
+        odds_against = [sum(p[:a] + p[a + 1 :]) / p[a] for a in range(len(p))]
+        return [float(-(1 + x).ln() if x > 1e-50 else -x) for x in odds_against]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("objective", [*OBJECTIVES, PowerError(0.5)], ids=repr)
+def test_log_probabilities_of_the_largest_scores_are_finite(objective, dtype):
+    most = np.finfo(dtype).max
+    for row in ([most, -most], [most, most, -most], [-most] * 3, [most, 0, -most]):
+        log_p = objective.log_probabilities(np.array([row], dtype))
+        assert log_p.dtype == dtype
+        assert np.isfinite(log_p).all()

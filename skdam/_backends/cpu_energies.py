@@ -235,9 +235,11 @@ class DifferenceUnits(Units):
         flips = self.flips(connections)
         s = np.empty((len(x), len(connections)), x.dtype)
         for rows in _tiles(x):
-            at_rest = self.value(x[rows]).sum(axis=1)
+            at_rest = self.value(x[rows]).copy()
             for alpha, flip in enumerate(flips):
-                s[rows, alpha] = self.value(x[rows] + flip).sum(axis=1) - at_rest
+                # A difference of sums would lose more digits.
+                rise = self.value(x[rows] + flip) - at_rest
+                s[rows, alpha] = rise.sum(axis=1)
         return s, None
 
     def gradient(self, x, connections, delta, log_weight, scale, out, d_connections):
