@@ -32,6 +32,7 @@ __all__ = [
     "check_device_name",
     "check_same_device",
     "compute_device",
+    "n_stored",
     "take_rows",
     "to_numpy",
     "widest_float",
@@ -171,6 +172,11 @@ def compute_device(name: str, X: Any, flop: float = math.inf) -> Device:
                 "are, with device='auto'."
             )
     return home
+
+
+def n_stored(X: Any) -> int:
+    """Return how many values samples hold, of sparse ones those that are stored."""
+    return X.nnz if sparse.issparse(X) else math.prod(X.shape)
 
 
 def _cuda_device(name: str) -> Device:

@@ -216,6 +216,10 @@ def _slices(X: Array, scale: float | None = None) -> Iterator[tuple[slice, Any]]
         else:
             part = values = np.array(to_numpy(part), np.float64)
         values[np.isnan(values)] = 0
+        if sparse.issparse(X):
+            # What is not stored is 0, and so nothing that is stored may be.
+            part.eliminate_zeros()
+            values = part.data
         if scale is not None:
             values /= scale
         yield rows, part

@@ -21,7 +21,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
-from ._devices import HOST, Device, check_same_device, compute_device, to_numpy
+from ._devices import (
+    HOST,
+    Device,
+    check_same_device,
+    compute_device,
+    n_stored,
+    to_numpy,
+)
 from ._diagnosis import describe_failure
 from ._resolve import Settings, resolve
 from ._samples import Samples, describe
@@ -198,7 +205,8 @@ class DenseAssociativeMemoryClassifier(
 
     input_noise : "auto" or float, default="auto"
         Standard deviation of the uniform noise that is added to the features in
-        training, in units of their own, which is the root of their mean variance.
+        training, in units of their own, which is the root of their mean variance. On
+        the CPU, zeros of a sparse matrix get none.
         "auto" is 0.15, or 0 where ``init`` is an array, with ``shuffle=False`` and in
         ``partial_fit``: there the published rule is followed.
 
@@ -541,7 +549,7 @@ class DenseAssociativeMemoryClassifier(
             incremental=incremental,
             previous=previous,
         )
-        flop = 4 * samples.X.shape[0] * samples.X.shape[1] * settings.n_memories
+        flop = 4 * n_stored(samples.X) * settings.n_memories
         n_epochs = 1 if incremental else settings.max_iter
         device = compute_device(self.device, X, flop * n_epochs)
         samples.X = in_type(samples.X, getattr(home.xp, settings.dtype), "X")
@@ -803,7 +811,7 @@ class DenseAssociativeMemoryClassifier(
     def _scores(self, X) -> Any:
         """Return the arguments of the classification units' tanh, where X lives."""
         network = self.network_
-        flop = 2 * X.shape[0] * X.shape[1] * network.n_memories
+        flop = 2 * n_stored(X) * network.n_memories
         device = compute_device(self.device, X, flop)
         with device.session("Lower n_memories."):
             scores = network.at(device).scores(X)

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_cupy_array
+from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
+from scipy import sparse
 from scipy.optimize import minimize_scalar
 
 from . import _backends
-from ._backends.inputs import inputs
+from ._backends.inputs import inputs, is_sparse
 from ._devices import Device, take_rows, to_numpy, widest_float
 from .energies import Energy
 from .losses import Loss
@@ -155,7 +156,7 @@ class Network:
             If ``n_updates`` is above 1 and the network is a feedforward one.
         """
         if n_updates == 1:
-            batches = self._batches(X.shape[0])
+            batches = self._batches(X)
             size = max(rows.stop - rows.start for rows in batches)
             with _backends.forward(self, size) as forward:
                 parts = [forward(X, rows) for rows in batches]
@@ -188,8 +189,8 @@ class Network:
             open_ones = np.flatnonzero(~alive)
             which = device.asarray(memories[open_ones])
             weights = xp.take(self.weights, which, axis=1)
-            v = inputs(X, rows[some], weights.dtype, self.unit, self.intercept)
-            x = device.asarray(v) @ weights[: self.n_visible, :]
+            v = self._inputs(X, rows[some], weights.dtype)
+            x = v @ weights[: self.n_visible, :]
             x = x + self.update.offset(weights[self.n_visible :, :].T) + lift
             alive[open_ones] = to_numpy(xp.max(x, axis=0) > 0)
             if alive.all():
@@ -239,8 +240,8 @@ class Network:
             weights[: self.n_visible, :],
             weights[self.n_visible :, :],
         )
-        for rows in self._batches(X.shape[0]):
-            v = device.asarray(inputs(X, rows, wide, self.unit, self.intercept))
+        for rows in self._batches(X):
+            v = self._inputs(X, rows, wide)
             x = xp.astype(device.asarray(take_rows(states, rows)), wide)
             yield rows, v @ visible + x @ connections / self.temperature
 
@@ -264,9 +265,20 @@ class Network:
         loss, accuracy = np.average(values, axis=1, weights=weights)
         return float(loss), float(accuracy)
 
-    def _batches(self, n_samples: int) -> list[slice]:
+    def _inputs(self, X: Array, rows: slice | np.ndarray, dtype: Any) -> Array:
+        """Return the inputs of some samples, where the network lives."""
+        v = inputs(X, rows, dtype, self.unit, self.intercept)
+        if is_numpy_array(self.weights):
+            return v
+        v = v.toarray() if sparse.issparse(v) else v
+        return Device.of_array(self.weights).asarray(v)
+
+    def _batches(self, X: Array) -> list[slice]:
         """Return groups of rows, bounded by their elements."""
-        widest = max(self.n_memories, self.n_features, 1)
+        n_samples, width = X.shape
+        if is_sparse(X) and is_numpy_array(self.weights):
+            width = X.nnz // n_samples
+        widest = max(self.n_memories, width, 1)
         size = max(1, min(n_samples, ELEMENTS_AT_ONCE // widest))
         # Of equal size up to one, so that none is nearly empty.
         return [slice(a, b) for a, b in _backends.minibatches(n_samples, size)]

@@ -1,4 +1,4 @@
-"""Fifty small faults, put into a copy of the package one at a time.
+"""Fifty-six small faults, put into a copy of the package one at a time.
 
 ``python tests/faults.py`` tells which test notices each of them, or that it survived,
 and takes ten minutes; ``--only 3 17`` tries the faults of these numbers. The package
@@ -60,7 +60,7 @@ _backends/cpu.py: backends training: compaction takes the weights of other sampl
 + delta, log_weight = delta[:, rows], log_weight[: len(rows)]
 
 _backends/cpu.py: backends training: velocities below the floor grow
-- shard.velocity *= factor[shard.columns].astype(self.dtype)
+- shard.divide_velocity(divisor[shard.columns].astype(self.dtype))
 + pass
 
 _backends/cpu.py: backends training: memories at rest do not take a small gradient
@@ -78,6 +78,31 @@ _backends/cpu.py: backends training: no response in any shard gives NaN
 _backends/cpu.py: backends training: the mean loss is not over the sum of the weights
 - mass = n_samples if weights is None else weights.sum()
 + mass = n_samples
+
+_backends/cpu_sparse.py: backends: features that are stored again count as resting
+- self.resting = np.searchsorted(-following[starts], -steps)
++ self.resting = np.searchsorted(-following[starts], -steps, side="right")
+
+_backends/cpu_sparse.py: backends: velocities outside the minibatch are forgotten
+- np.maximum(peak, self.largest[v.step], out=peak)
++ pass
+
+_backends/cpu_sparse.py: backends: a feature is not moved by the step that stored it
+- self.pending[: v.step + 2] += peak
++ self.pending[: v.step + 1] += peak
+
+_backends/cpu_sparse.py: backends: moves to come are made in the new unit of velocities
+- self.settle()
+-         super().divide_velocity(divisor, some)
++ super().divide_velocity(divisor, some)
+
+_backends/cpu_sparse.py: inputs: features that are no longer stored come to rest
+- moves |= shard.velocity[:n_visible].any(axis=1)
++ pass
+
+_backends/inputs.py: inputs: zeros that are stored get noise
+- values += np.where(values != 0, drawn, 0)
++ values += drawn
 
 _backends/cpu_energies.py: backends training: too few overlaps count as near 0
 - return np.flatnonzero(magnitude < 2 / self.temperature)

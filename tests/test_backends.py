@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from plain_settings import PLAIN
+from scipy import sparse
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skdam._backends import array_api, cpu, cpu_energies
+from skdam._backends import array_api, cpu, cpu_energies, cpu_sparse
 from skdam._backends.threads import Threads, thread_team
 from skdam._resolve import LearningRate, TemperatureRamp
 from skdam._samples import Samples
@@ -139,16 +140,25 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
         "shuffle": True,
         "holes": False,
         "n_threads": 1,
+        "batch_size": 36,
+        "n_features": 9,
+        "stored": 1.0,
+        "interrupted": False,
     } | changes
     rng = np.random.default_rng(0)
-    n_features, n_classes, n_samples = 9, 4, 71
+    n_features, n_classes, n_samples = setting["n_features"], 4, 71
     n_units = n_features + bool(setting["intercept"]) + n_classes
     weights = rng.uniform(-1, 1, (n_units, 7)).astype(dtype)
     X = rng.uniform(-1, 1, (n_samples, n_features)).astype(dtype)
     codes = rng.integers(n_classes, size=n_samples, dtype=np.int32)
     sample_weight = rng.uniform(0.5, 2, n_samples) if setting["weighted"] else None
+    if setting["stored"] < 1:
+        X[rng.random(X.shape) > setting["stored"]] = 0
+        X[5] = X[:, 3::5] = 0
     if setting["holes"]:
         X[::3, ::2] = np.nan
+    if kind is cpu_sparse.SparseTrainer:
+        X = sparse.csr_array(X)
     settings = replace(
         PLAIN,
         energy=energy,
@@ -160,7 +170,7 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
         max_iter=4,
         learning_rate=LearningRate(0.1, "exponential", 0.5, n_epochs=4),
         momentum=setting["momentum"],
-        batch_size=36,
+        batch_size=setting["batch_size"],
         gradient_tolerance=setting["tolerance"],
         noise=setting["noise"],
         dropout=setting["dropout"],
@@ -171,11 +181,17 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
         weights, n_features, setting["intercept"], settings.update(4.0), loss
     )
     threads = Threads(setting["n_threads"])
-    arguments = [threads] if kind is cpu.CpuTrainer else []
+    arguments = [threads] if issubclass(kind, cpu.CpuTrainer) else []
     trainer = kind(
         network, Samples(X, codes, sample_weight), settings, None, *arguments
     )
     rng = np.random.RandomState(0)
+    if setting["interrupted"]:
+        interrupt(trainer, before_step=5)
+        with pytest.raises(KeyboardInterrupt), np.errstate(all="ignore"):
+            trainer.epoch(0, None, 4.0)
+        velocity = trainer.velocity().values
+        return trainer.network.weights, velocity
     with np.errstate(all="ignore"):
         metrics = [
             trainer.epoch(
@@ -194,6 +210,17 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
         metrics,
         trainer.without_gradient(),
     )
+
+
+def interrupt(trainer, before_step):
+    original, steps = trainer._step, iter(range(before_step))
+
+    def step(*arguments):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        original(*arguments)
+
+    trainer._step = step
 
 
 def assert_same_training(*setting, rtol=1e-9, atol=1e-10, **changes):
@@ -248,6 +275,120 @@ def test_ways_through_a_step(energy, compact, changes, monkeypatch):
     monkeypatch.setattr(cpu, "CHUNK_ELEMENTS", 40 * 14)
     for exact in (False, True):
         assert_same_training(energy, exact, PowerError(3), **changes)
+
+
+SPARSE = {"n_features": 60, "stored": 0.05, "batch_size": 9}
+
+
+def assert_sparse_is_dense(*setting, **changes):
+    """Compare CSR samples on the CPU with the equations on dense arrays."""
+    one, other = (
+        four_epochs(kind, *setting, **SPARSE | changes)
+        for kind in (cpu_sparse.SparseTrainer, array_api.ArrayApiTrainer)
+    )
+    for name, part, expected in zip(
+        ("memories", "velocity", "log_scale", "metrics", "idle"),
+        one,
+        other,
+        strict=True,
+    ):
+        # Velocities far below the largest have the rounding of the terms they are of.
+        atol = 1e-8 if name == "velocity" else 1e-10
+        assert_allclose(part, expected, rtol=1e-9, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("loss", [PowerError(3), LogLoss()], ids=repr)
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+    "energy",
+    # At powers of 100, rounding decides after a few steps.
+    [e for e in [*ENERGIES, literal.Quartic()] if getattr(e, "power", 0) < 100],
+    ids=repr,
+)
+def test_sparse_training_does_what_the_equations_say(energy, exact, loss):
+    assert_sparse_is_dense(energy, exact, loss)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"weighted": True},
+        {"tolerance": 0.5, "weighted": True},
+        {"dropout": 0.3},
+        {"momentum": 0.0},
+        {"momentum": 0.0, "tolerance": 0.5},
+        {"momentum": 0.3},
+        {"momentum": 0.99},
+        {"intercept": 0.0},
+        {"shuffle": False},
+        {"holes": True},
+        {"batch_size": 1},
+        {"batch_size": 71},
+        {"stored": 0.01},
+        {"stored": 0.5},
+        {"n_features": 1, "stored": 0.7},
+        {"n_threads": 2, "tolerance": 0.3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("n_steps", [1, 3, 64])
+@pytest.mark.parametrize("energy", [RectifiedPolynomial(3), RectifiedPolynomial(20)])
+def test_ways_through_a_sparse_step(energy, n_steps, changes, monkeypatch):
+    monkeypatch.setattr(cpu, "COMPACT_ABOVE", 0 if changes.get("tolerance") else 2**62)
+    monkeypatch.setattr(cpu, "MEMORIES_IN_SHARD", 3)
+    monkeypatch.setattr(cpu_sparse, "TILE_ELEMENTS", 40)
+    monkeypatch.setattr(cpu_sparse, "MOST_STEPS", n_steps)
+    for exact in (False, True):
+        assert_sparse_is_dense(energy, exact, PowerError(3), **changes)
+
+
+@pytest.mark.parametrize("energy", [RectifiedPolynomial(2), RectifiedPolynomial(30)])
+@pytest.mark.parametrize("momentum", [0.0, 0.6, 0.99])
+def test_scales_are_renewed_amid_moves_to_come(energy, momentum, monkeypatch):
+    original = cpu.CpuTrainer._set_velocity
+
+    def narrow(self, velocity):
+        original(self, velocity)
+        self.range, self.floor = 0.3, -0.2
+
+    monkeypatch.setattr(cpu.CpuTrainer, "_set_velocity", narrow)
+    assert_sparse_is_dense(energy, False, PowerError(10), momentum=momentum)
+
+
+def test_an_interrupt_leaves_no_move_to_come():
+    one, other = (
+        four_epochs(
+            kind,
+            RectifiedPolynomial(3),
+            False,
+            PowerError(3),
+            interrupted=True,
+            **SPARSE,
+        )
+        for kind in (cpu_sparse.SparseTrainer, cpu.CpuTrainer)
+    )
+    for part, expected in zip(one, other, strict=True):
+        assert_allclose(part, expected, rtol=1e-9, atol=1e-10)
+
+
+def test_a_sparse_epoch_holds_nothing_of_all_features():
+    """Beside memories and velocity: no array of features times memories."""
+    rng = np.random.default_rng(0)
+    n_samples, n_features, n_stored, K = 300, 50_000, 5, 50
+    X = sparse.random_array(
+        (n_samples, n_features), density=n_stored / n_features, rng=rng, format="csr"
+    )
+    settings = replace(PLAIN, n_memories=K, batch_size=20)
+    weights = rng.uniform(-1, 1, (n_features + 3, K))
+    network = Network(weights, n_features, 0.0, settings.update(1.0), PowerError(2))
+    samples = Samples(X, rng.integers(3, size=n_samples, dtype=np.int32))
+    trainer = cpu_sparse.SparseTrainer(network, samples, settings)
+    tracemalloc.start()
+    trainer.epoch(0, rng.permutation(n_samples), 1.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.2 * weights.nbytes
 
 
 def test_tolerance_leaves_samples_out():

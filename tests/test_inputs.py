@@ -1,5 +1,6 @@
 """The states of the visible neurons: noise, dropout, intercept, missing values."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -15,6 +16,7 @@ from skdam._backends.inputs import (
     POOL_SIZE,
     InputNoise,
     inputs,
+    is_sparse,
     noise_pool,
     sample_hashes,
 )
@@ -73,6 +75,22 @@ def test_pool_goes_round():
     assert_allclose([pool.min(), pool.max()], [-1, 1], atol=1e-4)
     counts, _ = np.histogram(pool[:POOL_SIZE], bins=20)
     assert np.abs(counts / counts.mean() - 1).max() < 0.02
+
+
+def test_stored_features_get_the_noise_of_dense_ones():
+    """Those that are not 0; the others get none, whether they are stored or not."""
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(50, 30)) * (rng.random((50, 30)) < 0.3)
+    thin = sparse.csr_array(dense)
+    thin.data[::7] = 0
+    dense = thin.toarray()
+    hashes = sample_hashes(dense)
+    noise = InputNoise.of_epoch(0.2, 0.4, 1, 2)
+    expected = dense.copy()
+    noise.apply(expected, hashes)
+    expected[dense == 0] = 0
+    noise.apply_to_stored(thin, hashes)
+    assert_array_equal(thin.toarray(), expected)
 
 
 def drawn(std, dropout, epoch):
@@ -478,3 +496,157 @@ def test_no_warning_whatever_the_shape(n_samples, n_features, n_classes):
         warnings.simplefilter("error")
         clf.fit(X[:n_samples], y[:n_samples])
     assert clf.score(X[n_samples:], y[n_samples:]) > 0.9
+
+
+# --- sparse samples ---
+
+
+def text(n_samples=120, n_features=700, n_words=5, seed=0):
+    """Return bags of words from topics, as CSR, and their topics."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=n_samples)
+    topics = rng.random((3, n_features)) ** 4 / (1 + np.arange(n_features))
+    topics /= topics.sum(axis=1, keepdims=True)
+    X = np.stack([rng.multinomial(n_words, topics[topic]) for topic in y])
+    X[::17] = 0
+    return sparse.csr_array(np.log1p(X)), y
+
+
+def with_zeros_and_parts(X):
+    """Return X with zeros stored, in no order, and some features in two parts."""
+    rng = np.random.default_rng(0)
+    coo = X.tocoo()
+    rows, columns = coo.row, coo.col
+    zeros = rng.integers(X.shape[0], size=40), rng.integers(X.shape[1], size=40)
+    order = rng.permutation(2 * X.nnz + 40)
+    rows = np.concatenate([rows, rows, zeros[0]])[order]
+    columns = np.concatenate([columns, columns, zeros[1]])[order]
+    values = np.concatenate([2 * coo.data, -coo.data, np.zeros(40)])[order]
+    by_row = np.argsort(rows, kind="stable")
+    edges = np.append(0, np.cumsum(np.bincount(rows, minlength=X.shape[0])))
+    return sparse.csr_array((values[by_row], columns[by_row], edges), X.shape)
+
+
+def with_long_indices(X):
+    X = X.copy()
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    return X
+
+
+def test_few_stored_features_stay_sparse():
+    X, _ = text()
+    assert is_sparse(X)
+    assert not is_sparse(X.toarray())
+    assert not is_sparse(sparse.csr_array(np.ones((3, 1000))))
+    # Nor does a table of a few categories gain.
+    assert not is_sparse(sparse.csr_array(np.eye(100)))
+    v = inputs(X, slice(4), np.float32, temperature=2.0, intercept=3.0)
+    assert sparse.issparse(v)
+    assert v.dtype == np.float32
+    expected = inputs(X.toarray(), slice(4), np.float32, 2.0, 3.0)
+    assert_array_equal(v.toarray(), expected)
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        *(getattr(sparse, f"{kind}_matrix") for kind in "csr csc coo bsr dia".split()),
+        *(getattr(sparse, f"{kind}_array") for kind in "csr csc coo bsr dia".split()),
+        with_zeros_and_parts,
+        with_long_indices,
+    ],
+)
+def test_any_sparse_container_is_its_dense_array(container):
+    X, y = text()
+    plain = {"input_noise": 0, "input_dropout": 0.3, "batch_size": 17}
+    dense = small(**plain).fit(X.toarray(), y)
+    given = container(X)
+    clf = small(**plain).fit(given, y)
+    assert_same_network(clf, dense, rtol=1e-9, atol=1e-9)
+    for method in ("decision_function", "predict_proba"):
+        assert_allclose(
+            getattr(clf, method)(given), getattr(dense, method)(X.toarray()), rtol=1e-7
+        )
+    assert_allclose(clf.compute_energy(given, y), dense.compute_energy(X.toarray(), y))
+    # With noise, too, only the numbers count, and not how they are stored.
+    assert_same_network(
+        small(input_noise=0.3).fit(given, y),
+        small(input_noise=0.3).fit(X, y),
+        rtol=1e-9,
+        atol=1e-9,
+    )
+    assert_array_equal(given.toarray(), X.toarray())
+
+
+@pytest.mark.parametrize("formulation", ["feedforward", "energy"])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"early_stopping": True, "validation_fraction": 0.3},
+        {"power": 20, "gradient_tolerance": 0.1},
+        {"loss": "log_loss", "class_weight": "balanced", "momentum": 0.5},
+        {"temperature_ramp": (3.0, 4), "intercept_scaling": 0},
+        {"energy": "exponential", "loss": "log_loss"},
+    ],
+    ids=str,
+)
+def test_sparse_text_is_learned_as_dense(parameters, formulation):
+    X, y = text()
+    X.data[::11] = np.nan
+    full = X.toarray()
+    parameters = {"formulation": formulation, "input_noise": 0} | parameters
+    weights = np.arange(len(y)) % 4
+    thin, dense = small(**parameters), small(**parameters)
+    for clf, part in ((thin, X), (dense, full)):
+        own = "early_stopping" in parameters
+        validation = {} if own else {"X_val": part, "y_val": y}
+        clf.fit(part, y, weights, **validation)
+    assert_same_network(thin, dense, rtol=1e-8, atol=1e-8)
+    assert_allclose(thin.loss_curve_, dense.loss_curve_, rtol=1e-8)
+    assert_allclose(thin.validation_loss_curve_, dense.validation_loss_curve_)
+    assert thin.best_iter_ == dense.best_iter_
+    assert_allclose(thin.predict_proba(X), dense.predict_proba(full), rtol=1e-6)
+
+
+def test_features_of_earlier_calls_go_on_moving():
+    """Their velocity is still there, though later calls do not store them."""
+    X, y = text()
+    halves = X.copy(), X.copy()
+    halves[0].data[halves[0].indices % 2 == 0] = 0
+    halves[1].data[halves[1].indices % 2 == 1] = 0
+    for half in halves:
+        half.eliminate_zeros()
+    thin, dense = small(temperature=2.0), small(temperature=2.0)
+    for half in (*halves, *halves):
+        thin.partial_fit(half, y, classes=np.unique(y))
+        dense.partial_fit(half.toarray(), y, classes=np.unique(y))
+    assert_same_network(thin, dense, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(40, 400), (40, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_samples_without_anything(shape, dtype):
+    X, y = sparse.csr_array(shape, dtype=dtype), np.arange(40) % 2
+    for intercept in (0, 1.0):
+        thin, dense = (
+            small(intercept_scaling=intercept, max_iter=2).fit(part, y)
+            for part in (X, X.toarray())
+        )
+        assert_same_network(thin, dense, rtol=1e-4, atol=1e-5)
+        assert_allclose(
+            thin.decision_function(X), dense.decision_function(X), atol=1e-5
+        )
+
+
+def test_predictions_of_wide_samples_take_little_memory():
+    n_features = 2**15
+    X, y = text(n_features=600)
+    X = sparse.csr_array((X.data, X.indices * 50, X.indptr), (len(y), n_features))
+    clf = small(max_iter=1).fit(X, y)
+    clf.predict(X)
+    tracemalloc.start()
+    clf.predict(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.1 * clf.network_.weights.nbytes

@@ -31,6 +31,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from .._devices import to_numpy
 from ..learning_rule import Scaled
@@ -38,7 +39,7 @@ from ..losses import MANY, PowerError
 from ..updates import Feedforward
 from . import EpochMetrics, minibatches
 from .cpu_energies import Units, choose_units
-from .inputs import InputNoise, inputs
+from .inputs import InputNoise, inputs, is_sparse
 from .threads import WORTH_A_THREAD, Threads, thread_team
 
 __all__ = ["CpuTrainer", "forward", "trainer"]
@@ -83,28 +84,70 @@ class Shard:
         self.velocity = np.zeros(self.weights.shape, self.weights.dtype)
         self.slopes = np.empty_like(self.overlaps)
         self.gradient = np.empty_like(self.velocity)
+        self.d_connections = self.gradient[len(self.visible) :]
         size = max(1, TILE_ELEMENTS // self.n_memories)
         self.change = np.empty_like(self.velocity[:size])
         self.tiles = [slice(i, i + size) for i in range(0, len(self.weights), size)]
 
-    def scores(self, v: np.ndarray, offset: np.ndarray | None, units: Units) -> tuple:
+    def scores(self, v: Any, offset: np.ndarray | None, units: Units) -> tuple:
         """Keep the overlaps of inputs, and return their part of the scores."""
-        x = np.matmul(v, self.visible, out=self.overlaps[: len(v)])
+        x = self.multiply(v)
         if offset is not None:
             x += offset[self.columns]
         self.x = x
         return units.scores(x, self.connections)
 
+    def multiply(self, v: Any) -> np.ndarray:
+        """Return the products of inputs with the memories."""
+        if sparse.issparse(v):
+            return v @ self.visible
+        return np.matmul(v, self.visible, out=self.overlaps[: len(v)])
+
+    def move(self, v: Any, slopes: np.ndarray, rate: np.floating, tiny: float) -> None:
+        """Add the gradient to the velocity, and move the memories."""
+        np.matmul(v.T, slopes, out=self.gradient[: len(self.visible)])
+        peak = None
+        for tile in self.tiles:
+            u = self.velocity[tile]
+            u += self.gradient[tile]
+            largest = maximum_of(np.abs(u, out=self.change[: len(u)]), axis=0)
+            peak = largest if peak is None else np.maximum(peak, largest, out=peak)
+        np.maximum(peak, tiny, out=peak)
+        np.divide(rate, peak, out=peak)
+        for tile in self.tiles:
+            weights = self.weights[tile]
+            moved = np.multiply(
+                self.velocity[tile], peak, out=self.change[: len(weights)]
+            )
+            moved += weights
+            np.clip(moved, -1, 1, out=weights)
+
+    def rest(self) -> None:
+        """Set the memories at rest."""
+        self.velocity[...] = 0
+
+    def at_rest(self, some: np.ndarray) -> np.ndarray:
+        """Tell which of some memories have no velocity."""
+        return ~self.velocity[:, some].any(axis=0)
+
+    def divide_velocity(self, divisor: np.ndarray, some: Any = slice(None)) -> None:
+        """Divide the velocities of some memories, as their scales change."""
+        self.velocity[:, some] /= divisor
+
 
 def _shards(
-    weights: np.ndarray, n_visible: int, batch_size: int, n_threads: int
+    kind: type[Shard],
+    weights: np.ndarray,
+    n_visible: int,
+    batch_size: int,
+    n_threads: int,
 ) -> list[Shard]:
     n_memories = weights.shape[1]
     count = n_threads * -(-n_memories // (MEMORIES_IN_SHARD * n_threads))
     count = 1 if n_threads == 1 else min(count, n_memories)
     edges = [n_memories * i // count for i in range(count + 1)]
     return [
-        Shard(weights, n_visible, slice(a, b), batch_size)
+        kind(weights, n_visible, slice(a, b), batch_size)
         for a, b in zip(edges[:-1], edges[1:], strict=True)
     ]
 
@@ -112,15 +155,21 @@ def _shards(
 class CpuScorer:
     """Scores of one network, with the buffers that they reuse."""
 
+    shard_kind = Shard
+
     def __init__(self, network: Any, batch_size: int, threads: Threads):
         self.network = network
         self.threads = threads
         self.exact = not isinstance(network.update, Feedforward)
         self.shards = _shards(
-            network.weights, network.n_visible, batch_size, threads.count
+            self.shard_kind,
+            network.weights,
+            network.n_visible,
+            batch_size,
+            threads.count,
         )
 
-    def forward(self, v: np.ndarray, units: Units) -> np.ndarray:
+    def forward(self, v: Any, units: Units) -> np.ndarray:
         """Return the scores of inputs; every shard keeps its overlaps."""
         offset = None
         if self.exact:
@@ -165,11 +214,19 @@ def forward(network: Any, batch_size: int) -> Iterator[Callable]:
 
         def function(X, rows: slice) -> np.ndarray:
             v = inputs(X, rows, dtype, network.unit, network.intercept)
-            largest = float(np.abs(v).sum(axis=1).max(initial=0))
+            largest = float(np.max(abs(v).sum(axis=1), initial=0))
             largest = largest * network.temperature + 2 * network.n_classes
             units = choose_units(network.update, largest, dtype)
             with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                return scorer.forward(v, units)
+                if not sparse.issparse(v):
+                    return scorer.forward(v, units)
+                # By rows: the products need the memories in one piece.
+                of_rows = CpuScorer(network, 0, Threads())
+                edges = np.linspace(0, v.shape[0], threads.count + 1).astype(int)
+                parts = [v[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+                return np.concatenate(
+                    threads.map(lambda part: of_rows.forward(part, units), parts)
+                )
 
         yield function
 
@@ -177,15 +234,23 @@ def forward(network: Any, batch_size: int) -> Iterator[Callable]:
 @contextmanager
 def trainer(network, samples, settings, velocity) -> Iterator[CpuTrainer]:
     """Open the trainer of a network, whose memories it moves in place."""
+    kind = CpuTrainer
+    if is_sparse(samples.X):
+        from .cpu_sparse import SparseTrainer as kind
     with (
-        thread_team(network.weights.size * settings.batch_size) as threads,
+        thread_team(kind.work(network, samples.X, settings.batch_size)) as threads,
         np.errstate(over="ignore", under="ignore", divide="ignore"),
     ):
-        yield CpuTrainer(network, samples, settings, velocity, threads)
+        yield kind(network, samples, settings, velocity, threads)
 
 
 class CpuTrainer(CpuScorer):
     """Training steps of one network, as in :mod:`skdam._backends`."""
+
+    @staticmethod
+    def work(network: Any, X: Any, batch_size: int) -> float:
+        """Return the number of multiplications in each product of a step."""
+        return network.weights.size * batch_size
 
     def __init__(
         self,
@@ -202,17 +267,14 @@ class CpuTrainer(CpuScorer):
         weights = network.weights
         self.dtype = dtype = weights.dtype
         self.batches = minibatches(len(samples), batch_size)
-        self.compact = weights.size * batch_size > COMPACT_ABOVE
-        n_classes, n_visible = network.n_classes, network.n_visible
-        self.signs = np.where(
-            np.arange(n_classes, dtype=np.int32)[:, None] == samples.codes, 1, -1
-        ).astype(dtype)
+        self.compact = self.work(network, samples.X, batch_size) > COMPACT_ABOVE
+        classes = np.arange(network.n_classes, dtype=np.int32)
+        signs = np.where(classes[:, None] == samples.codes, 1, -1)
+        self.signs = signs.astype(dtype)
         self.log_weights = None
         if samples.weights is not None:
             self.log_weights = np.log(samples.weights).astype(dtype)
-        per_chunk = CHUNK_ELEMENTS // (batch_size * max(n_visible, n_classes))
-        self.batches_in_chunk = max(1, per_chunk)
-        self._prepare_inputs(n_visible)
+        self._prepare_inputs(batch_size)
         for shard in self.shards:
             shard.prepare()
         self._set_velocity(velocity)
@@ -247,12 +309,12 @@ class CpuTrainer(CpuScorer):
             batches = self.batches[first : first + self.batches_in_chunk]
             start, stop = batches[0][0], batches[-1][1]
             rows = slice(start, stop) if order is None else order[start:stop]
-            v = self._inputs(rows, stop - start, noise)
+            edges = [(a - start, b - start) for a, b in batches]
+            parts = self._inputs(rows, edges, noise)
             loss.begin(rows, stop - start)
-            for a, b in batches:
-                a, b = a - start, b - start
+            for v, (a, b) in zip(parts, edges, strict=True):
                 last = start + b == n_samples
-                self._step(v[a:b], loss, a, b, units, log_factor, rate, last)
+                self._step(v, loss, a, b, units, log_factor, rate, last)
             chunk_loss, chunk_hits = loss.end()
             total += chunk_loss
             hits += chunk_hits
@@ -260,9 +322,13 @@ class CpuTrainer(CpuScorer):
         mass = n_samples if weights is None else weights.sum()
         return EpochMetrics(float(total / mass), hits / n_samples)
 
-    def _prepare_inputs(self, n_visible: int) -> None:
+    def _prepare_inputs(self, batch_size: int) -> None:
         """Keep all samples as inputs, if they are dense, complete and not too many."""
-        X = self.samples.X
+        X, n_visible = self.samples.X, self.network.n_visible
+        per_chunk = CHUNK_ELEMENTS // (
+            batch_size * max(n_visible, self.network.n_classes)
+        )
+        self.batches_in_chunk = max(1, per_chunk)
         self.prepared, self.prepared_for = None, None
         if isinstance(X, np.ndarray) and X.nbytes <= MOST_PREPARED_BYTES:
             if not np.isnan(X.min(axis=0)).any():
@@ -270,8 +336,12 @@ class CpuTrainer(CpuScorer):
                 size = self.settings.batch_size * self.batches_in_chunk
                 self.chunk = np.empty((min(len(X), size), n_visible), X.dtype)
 
-    def _inputs(self, rows, n_rows: int, noise: InputNoise | None) -> np.ndarray:
-        """Return the inputs of a chunk, in a buffer that the next chunk overwrites."""
+    def _inputs(self, rows, edges: list, noise: InputNoise | None) -> list:
+        """Return the inputs of a chunk's minibatches, until the next chunk's."""
+        v = self._inputs_of_chunk(rows, edges[-1][1], noise)
+        return [v[a:b] for a, b in edges]
+
+    def _inputs_of_chunk(self, rows, n_rows: int, noise: InputNoise | None) -> Any:
         network, X = self.network, self.samples.X
         unit = network.unit
         if self.prepared is None:
@@ -350,13 +420,8 @@ class CpuTrainer(CpuScorer):
         x = shard.x
         if rows is not None:
             x = x.take(rows, axis=0)
-        slopes = shard.slopes[: len(x)]
+        slopes, d_connections = shard.slopes[: len(x)], shard.d_connections
         scale = None if self.scale is None else self.scale[shard.columns]
-        n_visible = len(shard.visible)
-        d_visible, d_connections = (
-            shard.gradient[:n_visible],
-            shard.gradient[n_visible:],
-        )
         log_scale = units.gradient(
             x, shard.connections, delta, log_weight, scale, slopes, d_connections
         )
@@ -366,22 +431,7 @@ class CpuTrainer(CpuScorer):
             slopes *= factor
         if last:
             self.idle[shard.columns] = ~d_connections.any(axis=0)
-        np.matmul(v.T, slopes, out=d_visible)
-        peak = None
-        for tile in shard.tiles:
-            u = shard.velocity[tile]
-            u += shard.gradient[tile]
-            largest = maximum_of(np.abs(u, out=shard.change[: len(u)]), axis=0)
-            peak = largest if peak is None else np.maximum(peak, largest, out=peak)
-        np.maximum(peak, self.tiny, out=peak)
-        np.divide(rate, peak, out=peak)
-        for tile in shard.tiles:
-            weights = shard.weights[tile]
-            moved = np.multiply(
-                shard.velocity[tile], peak, out=shard.change[: len(weights)]
-            )
-            moved += weights
-            np.clip(moved, -1, 1, out=weights)
+        shard.move(v, slopes, rate, self.tiny)
 
     # The velocity, and its scales.
 
@@ -419,7 +469,7 @@ class CpuTrainer(CpuScorer):
             self.log_scale = log_gradient
         elif self.log_momentum == -math.inf:
             for shard in self.shards:
-                shard.velocity[...] = 0
+                shard.rest()
             self.log_scale = log_gradient
         else:
             self.log_scale += self.log_momentum
@@ -432,7 +482,7 @@ class CpuTrainer(CpuScorer):
             peak = np.abs(shard.velocity).max(axis=0)
             moves = peak > 0
             peak[~moves] = 1
-            shard.velocity /= peak
+            shard.divide_velocity(peak)
             log_scales = self.log_scales[shard.columns]
             log_scales += np.log(peak.astype(np.float64))
             log_scales += self.log_scale - log_gradient
@@ -446,9 +496,9 @@ class CpuTrainer(CpuScorer):
         low = self.log_scales < self.floor
         if low.any():
             # Gradients are not multiplied by more than the floor's inverse.
-            factor = np.exp(np.minimum(self.log_scales - self.floor, 0))
+            divisor = np.exp(np.maximum(self.floor - self.log_scales, 0))
             for shard in self.shards:
-                shard.velocity *= factor[shard.columns].astype(self.dtype)
+                shard.divide_velocity(divisor[shard.columns].astype(self.dtype))
             self.log_scales[low] = self.floor
         self._set_scale()
 
@@ -467,11 +517,10 @@ class CpuTrainer(CpuScorer):
         out_of_range = np.flatnonzero(np.abs(log_factor) > self.range)
         if out_of_range.size:
             log_new = log_factor[out_of_range]
-            u = shard.velocity[:, out_of_range]
-            at_rest = ~u.any(axis=0)
+            at_rest = shard.at_rest(out_of_range)
             renewed = (at_rest | (log_new > 0)) & np.isfinite(log_new)
             some, log_new = out_of_range[renewed], log_new[renewed]
-            shard.velocity[:, some] = u[:, renewed] * np.exp(-np.maximum(log_new, 0))
+            shard.divide_velocity(np.exp(np.maximum(log_new, 0)), some)
             log_scales[some] += log_new
             log_factor[some] = 0
         return np.exp(log_factor).astype(self.dtype)
