@@ -19,7 +19,11 @@ extensions = [
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]
 
+myst_enable_extensions = ["deflist", "dollarmath"]
 numpydoc_show_class_members = False
+# Docstrings state types.
+autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 
 intersphinx_mapping = {
     "numpy": ("https://numpy.org/doc/stable", None),
@@ -30,10 +34,12 @@ intersphinx_mapping = {
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": "/plot_",
+    "filename_pattern": "/(plot_|quickstart)",
     "ignore_pattern": "/benchmarks/",
     "reference_url": {"skdam": None},
 }
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skdam"
+# Pages of the first level have nothing beside them.
+html_sidebars = {"*": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from numbers import Integral, Real
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from sklearn.base import (
@@ -172,18 +173,21 @@ class DenseAssociativeMemory(
 
     def __init__(
         self,
-        power=3,
+        power: float | Literal["auto"] = 3,
         *,
-        energy="rectified_polynomial",
-        temperature=1.0,
-        max_iter=100,
-        clamp=None,
-        binarize=None,
-        allow_unknown=True,
-        random_state=None,
-        n_jobs=None,
-        device="auto",
-    ):
+        energy: Literal[
+            "rectified_polynomial", "polynomial", "log_cosh", "softplus", "exponential"
+        ]
+        | Energy = "rectified_polynomial",
+        temperature: float = 1.0,
+        max_iter: int = 100,
+        clamp: Literal["known"] | None = None,
+        binarize: float | None = None,
+        allow_unknown: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        device: str = "auto",
+    ) -> None:
         self.power = power
         self.energy = energy
         self.temperature = temperature
@@ -196,7 +200,7 @@ class DenseAssociativeMemory(
         self.device = device
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Store patterns, in place of any stored before.
 
         Parameters
@@ -227,7 +231,7 @@ class DenseAssociativeMemory(
         return self._store(X, onward=False)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Store patterns beside those stored before.
 
         Parameters
@@ -312,7 +316,24 @@ class DenseAssociativeMemory(
             )
         return power
 
-    def recall(self, X, *, return_trajectory=False):
+    @overload
+    def recall(
+        self, X: Any, *, return_trajectory: Literal[False] = False
+    ) -> np.ndarray: ...
+
+    @overload
+    def recall(
+        self, X: Any, *, return_trajectory: Literal[True]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @overload
+    def recall(
+        self, X: Any, *, return_trajectory: bool
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
+
+    def recall(
+        self, X: Any, *, return_trajectory: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Recall a pattern from each cue.
 
         Parameters
@@ -349,7 +370,7 @@ class DenseAssociativeMemory(
         recalled = result.states.astype(dtype)
         return (recalled, result.energies) if return_trajectory else recalled
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Recall a pattern from each cue, as ``recall`` does.
 
         Parameters
@@ -365,7 +386,7 @@ class DenseAssociativeMemory(
         states, dtype = self._states(X)
         return self._recall(states).states.astype(dtype)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Recall a pattern from each cue, as ``recall`` does.
 
         Parameters
@@ -382,7 +403,7 @@ class DenseAssociativeMemory(
         # scikit-learn wraps transform.
         return self._recall(states, stacklevel=4).states.astype(dtype)
 
-    def compute_energy(self, X):
+    def compute_energy(self, X: Any) -> np.ndarray:
         """Compute the energy of states.
 
         Parameters
@@ -408,7 +429,7 @@ class DenseAssociativeMemory(
             energies[rows] = -energy[h + self.n_features_in_].sum(axis=1)
         return energies
 
-    def overlap(self, X):
+    def overlap(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Find the memory nearest to each state, and their overlap.
 
         Parameters
@@ -432,7 +453,7 @@ class DenseAssociativeMemory(
             m[rows] = h.max(axis=1) / self.n_features_in_
         return nearest, m
 
-    def score(self, X, y=None):
+    def score(self, X: Any, y: Any = None) -> float:
         """Return the fraction of cues from which their pattern is recalled exactly.
 
         Parameters

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -47,7 +48,7 @@ from ._validation import (
     warn_if_batch_differs,
     warn_if_scales_differ,
 )
-from .energies import ENERGY_CONSTRAINT, get_energy
+from .energies import ENERGY_CONSTRAINT, Energy, get_energy
 from .network import Network
 
 __all__ = ["DenseAssociativeMemoryClassifier"]
@@ -346,38 +347,41 @@ class DenseAssociativeMemoryClassifier(
 
     def __init__(
         self,
-        n_memories="auto",
+        n_memories: int | Literal["auto"] = "auto",
         *,
-        power=2,
-        energy="rectified_polynomial",
-        formulation="feedforward",
-        temperature="auto",
-        temperature_ramp=None,
-        loss="power",
-        error_exponent=3,
-        learning_rate_init=0.02,
-        learning_rate="linear",
-        learning_rate_decay=0.02,
-        momentum=0.9,
-        batch_size="auto",
-        max_iter=None,
-        init="auto",
-        shuffle=True,
-        tol=1e-4,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=20,
-        class_weight=None,
-        warm_start=False,
-        random_state=None,
-        verbose=False,
-        device="auto",
-        gradient_tolerance=1e-3,
-        reinit_dead="auto",
-        intercept_scaling="auto",
-        input_dropout=0.0,
-        input_noise="auto",
-    ):
+        power: float = 2,
+        energy: Literal[
+            "rectified_polynomial", "polynomial", "log_cosh", "softplus", "exponential"
+        ]
+        | Energy = "rectified_polynomial",
+        formulation: Literal["feedforward", "energy"] = "feedforward",
+        temperature: float | Literal["auto"] = "auto",
+        temperature_ramp: tuple[float, int] | None = None,
+        loss: Literal["power", "log_loss"] = "power",
+        error_exponent: float = 3,
+        learning_rate_init: float = 0.02,
+        learning_rate: Literal["linear", "exponential", "constant"] = "linear",
+        learning_rate_decay: float = 0.02,
+        momentum: float = 0.9,
+        batch_size: int | Literal["auto"] = "auto",
+        max_iter: int | None = None,
+        init: Literal["auto"] | tuple[float, float] | ArrayLike = "auto",
+        shuffle: bool = True,
+        tol: float | None = 1e-4,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 20,
+        class_weight: dict[Any, Any] | Literal["balanced"] | None = None,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+        device: str = "auto",
+        gradient_tolerance: float = 1e-3,
+        reinit_dead: float | Literal["auto"] = "auto",
+        intercept_scaling: float | Literal["auto"] = "auto",
+        input_dropout: float = 0.0,
+        input_noise: float | Literal["auto"] = "auto",
+    ) -> None:
         self.n_memories = n_memories
         self.power = power
         self.energy = energy
@@ -412,14 +416,14 @@ class DenseAssociativeMemoryClassifier(
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Learn the memories.
 
         Parameters
@@ -457,7 +461,9 @@ class DenseAssociativeMemoryClassifier(
             )
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> Self:
         """Train for one epoch on some samples.
 
         The schedules go by the number of calls so far. With an integer
@@ -803,27 +809,27 @@ class DenseAssociativeMemoryClassifier(
     # The fitted network, seen as attributes.
 
     @property
-    def memories_(self):
+    def memories_(self) -> Any:
         return self.network_.memories
 
     @property
-    def recognition_connections_(self):
+    def recognition_connections_(self) -> Any:
         return self.network_.recognition_connections
 
     @property
-    def thresholds_(self):
+    def thresholds_(self) -> Any:
         return self.network_.thresholds
 
     @property
-    def intercept_scaling_(self):
+    def intercept_scaling_(self) -> float:
         return self.network_.intercept
 
     @property
-    def n_memories_(self):
+    def n_memories_(self) -> int:
         return self.network_.n_memories
 
     @property
-    def temperature_(self):
+    def temperature_(self) -> float:
         return self.network_.temperature
 
     def _scores(self, X) -> Any:
@@ -849,7 +855,7 @@ class DenseAssociativeMemoryClassifier(
         check_same_device(X, self.network_.weights, f"{type(self).__name__}.{method}")
         return check_samples(self, X)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> Any:
         """Return the scores of the classes: the arguments of their units' tanh.
 
         Parameters
@@ -865,7 +871,7 @@ class DenseAssociativeMemoryClassifier(
         scores = self._scores(self._checked(X, "decision_function"))
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Return the class of the classification unit with the largest state.
 
         Parameters
@@ -880,7 +886,7 @@ class DenseAssociativeMemoryClassifier(
         scores = self._scores(self._checked(X, "predict"))
         return decode(array_namespace(scores).argmax(scores, axis=1), self.classes_)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Return the probabilities of the classes.
 
         The loss "power" has its minimum where a unit's score is a known function of its
@@ -905,7 +911,7 @@ class DenseAssociativeMemoryClassifier(
         p = xp.exp(log_p)
         return p / xp.sum(p, axis=1, keepdims=True)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithms of the probabilities of the classes.
 
         Parameters
@@ -923,7 +929,7 @@ class DenseAssociativeMemoryClassifier(
         scores = self._scores(self._checked(X, method))
         return self.network_.log_probabilities(scores)
 
-    def compute_energy(self, X, y):
+    def compute_energy(self, X: Any, y: Any) -> Any:
         """Return the energy of the network with samples and classes clamped.
 
         Parameters

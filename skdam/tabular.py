@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 from numbers import Integral, Number
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -243,12 +243,17 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_edges=6, *, random_state=None):
+    def __init__(
+        self,
+        n_edges: int = 6,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_edges = n_edges
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Choose the edges.
 
         Parameters
@@ -279,7 +284,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             self._scales.append(scale)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Return the columns, and behind them the states of each.
 
         Parameters
@@ -303,7 +308,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         ]
         return np.hstack([X, *coded])
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of columns and states.
 
         Parameters
@@ -401,8 +406,14 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
     }
 
     def __init__(
-        self, kinds, *, cv="auto", n_rounds=20, n_jobs=None, random_state=None
-    ):
+        self,
+        kinds: list[tuple[str, Any]],
+        *,
+        cv: Any = "auto",
+        n_rounds: int = 20,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.kinds = kinds
         self.cv = cv
         self.n_rounds = n_rounds
@@ -410,7 +421,7 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train the classifiers, and choose the weights.
 
         Parameters
@@ -519,7 +530,7 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
             for part in range(n_parts)
         ]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities of the classes.
 
         Parameters
@@ -543,7 +554,7 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
                     total += self.weights_[name] / len(models) * p
         return total / total.sum(axis=1, keepdims=True)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the most probable classes.
 
         Parameters
@@ -559,7 +570,7 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
         codes = self.predict_proba(X).argmax(axis=1)
         return self.classes_[codes]
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, with ``deep`` those of the kinds, too.
 
         Parameters
@@ -574,7 +585,7 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
         """
         return self._get_params("kinds", deep=deep)
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, of the kinds by ``name__parameter``.
 
         Parameters

@@ -30,6 +30,12 @@ def mnist():
     return load_mnist()
 
 
+def pytest_report_header(config):
+    if config.option.markexpr == "slow":
+        return "These are the slow tests: about five minutes on two cores."
+    return "All tests take about five minutes on two cores; pytest -m slow runs others."
+
+
 def pytest_collection_modifyitems(items):
     for name in ("onnx", "skl2onnx"):
         if find_spec(name) is None:

@@ -94,7 +94,7 @@ def simulate_recall(
     corruption: float | None = 0.0,
     temperature: float = 1.0,
     max_iter: int = 100,
-    random_state=None,
+    random_state: int | np.random.RandomState | None = None,
     n_jobs: int | None = None,
     verbose: bool | int = False,
 ) -> RecallTrials:
@@ -213,7 +213,7 @@ def simulate_bit_error(
     energy: str | Energy = "polynomial",
     n_trials: int = 100,
     *,
-    random_state=None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> tuple[float, float]:
     """Return the share of unstable neurons in stored patterns, by simulation.
 
@@ -289,7 +289,7 @@ def half_recall_capacity(
     max_trials: int = 4096,
     temperature: float = 1.0,
     max_iter: int = 100,
-    random_state=None,
+    random_state: int | np.random.RandomState | None = None,
     n_jobs: int | None = None,
     verbose: bool | int = False,
 ) -> HalfRecall:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from inspect import signature
 from numbers import Integral, Real
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.special import expit, logsumexp, ndtr, ndtri
@@ -21,6 +22,8 @@ __all__ = [
     "max_memories_without_errors",
     "recovery_capacity",
 ]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 LARGE_NETWORK = 1e7
 """Neurons over n^2 above which the law for large N is exact to about 1e-7."""
@@ -42,10 +45,10 @@ CONSTRAINTS = {
 }
 
 
-def checked(constraints: dict) -> Callable:
+def checked(constraints: dict) -> Callable[[Function], Function]:
     """Check the parameters of a function by a table of constraints."""
 
-    def decorate(function):
+    def decorate(function: Function) -> Function:
         names = signature(function).parameters
         return validate_params(
             {name: constraints[name] for name in names},
