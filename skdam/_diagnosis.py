@@ -72,7 +72,7 @@ def _describe(
     recall = np.mean([right[codes == code].mean() for code in np.unique(codes)])
     chance = 1 / len(np.unique(codes))
     if recall - chance < 0.25 * (1 - chance):
-        silent = np.median(np.abs(own)) * m < 0.01
+        silent = np.median(np.abs(own)) < 0.01 / m
         state = "hardly respond to" if silent else "hardly tell apart"
         return f"the classification units {state} the samples"
     return None

@@ -99,10 +99,6 @@ class TrainingState:
         Loss and accuracy on the validation data after each epoch.
     accuracy : float
         Share of correct predictions in the last epoch, each minibatch before its step.
-    statistics : Statistics or None
-        Sizes of all samples that ``partial_fit`` has seen.
-    n_samples : int
-        Number of these samples.
     interrupted : bool
         Whether the user interrupted the training.
     """
@@ -115,8 +111,6 @@ class TrainingState:
     validation_loss_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
     accuracy: float = math.nan
-    statistics: Any = None
-    n_samples: int = 0
     interrupted: bool = False
 
     def __getstate__(self) -> dict[str, Any]:

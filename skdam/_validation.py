@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 from scipy import sparse
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import (
     assert_all_finite,
     check_array,
@@ -49,59 +52,109 @@ DOMINANT_SHARE = 0.99
 MOST_CHANGE = 5.0
 """Ratio of the lengths of samples above which a warning is due."""
 
+DATES = "date", "time", "duration", "period", "month"
+"""How the types of dates and durations begin, in pandas, Arrow and polars."""
+
 SAMPLES = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": "allow-nan"}
 """What samples may be: NaN is a neuron of unknown state."""
 
 
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Let the errors of what is called name the array that was given."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if isinstance(error, NotFittedError) or re.search(rf"\b{name}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from error
+
+
 def check_samples(
-    estimator: Any, X: Any, *y: Any, reset: bool = False, name: str = "X"
+    estimator: Any, X: Any, *, reset: bool = False, name: str = "X"
 ) -> Any:
-    """Return samples, and labels if given, that suit an estimator.
+    """Return samples that suit an estimator.
 
     Features are compared by their names, where X is a data frame.
     """
-    _refuse_dates(X, name)
-    if name != "X":
-        _check_feature_names(estimator, X, reset=False)
-        X = check_array(X, **SAMPLES, input_name=name)
-        if X.shape[1] != estimator.n_features_in_:
-            raise ValueError(
-                f"{name} has {X.shape[1]} features, but X has "
-                f"{estimator.n_features_in_}."
-            )
-    else:
-        X = validate_data(estimator, X, *y, **SAMPLES, reset=reset)
-    only = X[0] if isinstance(X, tuple) else X
-    if sparse.issparse(only) and not only.has_canonical_format:
-        only = only.copy()
-        only.sum_duplicates()
-        X = (only, *X[1:]) if isinstance(X, tuple) else only
+    with naming(name):
+        X = as_numbers(X, name)
+        if name == "X":
+            X = validate_data(estimator, X, **SAMPLES, reset=reset)
+        else:
+            _check_feature_names(estimator, X, reset=False)
+            X = check_array(X, **SAMPLES, input_name=name)
+            if X.shape[1] != estimator.n_features_in_:
+                raise ValueError(
+                    f"{name} has {X.shape[1]} features, but X has "
+                    f"{estimator.n_features_in_}."
+                )
+        if is_numpy_array(X) and X.dtype.kind == "O":
+            # scikit-learn leaves some columns of extension types as they are.
+            X = as_numbers(X, name).astype(np.float64)
+            assert_all_finite(X, allow_nan=True, input_name=name)
+    if sparse.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
     return X
 
 
-def _refuse_dates(X: Any, name: str) -> None:
-    """Raise an error that names columns of dates and durations, if there are any."""
-    if hasattr(X, "dtypes") and hasattr(X, "columns"):
-        kinds = [getattr(kind, "numpy_dtype", kind) for kind in X.dtypes]
-        columns = [
-            column
-            for column, kind in zip(X.columns, kinds, strict=True)
-            if str(kind)
-            .lower()
-            .startswith(("datetime", "timedelta", "duration", "date"))
-        ]
-        what = f"columns {columns} of {name} hold"
-    else:
-        kind = getattr(getattr(X, "dtype", None), "kind", "")
-        columns, what = (
-            kind in ("M", "m") and isinstance(X, np.ndarray),
-            f"{name} holds",
-        )
-    if columns:
+def as_numbers(X: Any, name: str) -> Any:
+    """Return X with NaN for what pandas calls NA, if it holds no dates.
+
+    Dates among Python objects would become numbers, or errors that say nothing.
+    """
+    if isinstance(X, list | tuple):
+        X = np.asarray(X)
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        dates, has_objects = [], False
+        for place, (column, dtype) in enumerate(zip(X.columns, X.dtypes, strict=True)):
+            dtype = getattr(getattr(dtype, "categories", None), "dtype", dtype)
+            if str(dtype) == "object":
+                has_objects = True
+                if _holds_dates(X.iloc[:, place]):
+                    dates.append(column)
+            elif str(dtype).lower().startswith(DATES):
+                dates.append(column)
+        _refuse(dates, f"Columns {dates} of {name} hold")
+        return X.where(X.notna(), np.nan) if has_objects else X
+    if isinstance(X, np.ndarray):
+        if X.dtype.kind in "mM":
+            _refuse(True, f"{name} holds")
+        if X.dtype.kind == "O":
+            _refuse(_holds_dates(X.flat), f"{name} holds")
+            missing = [type(value).__name__ == "NAType" for value in X.flat]
+            return np.where(np.reshape(missing, X.shape), np.nan, X)
+    return X
+
+
+def _holds_dates(values: Any) -> bool:
+    kinds = datetime.date, datetime.time, datetime.timedelta
+    return any(isinstance(v, (*kinds, np.datetime64, np.timedelta64)) for v in values)
+
+
+def _refuse(dates: Any, what: str) -> None:
+    if dates:
         raise ValueError(
-            f"{what[0].upper()}{what[1:]} dates or durations, which are not numbers; "
-            "convert them first, to the days since a date for example."
+            f"{what} dates or durations, which are not numbers; convert them first, to "
+            "the days since a date for example."
         )
+
+
+def check_labels(y: Any, name: str = "y") -> np.ndarray:
+    """Return labels as a vector on the host, none of them missing."""
+    with naming(name):
+        y = column_or_1d(to_numpy(y), warn=True)
+        if y.dtype.kind in "OMm" and any(map(_is_missing, y)):
+            raise ValueError(f"Input {name} contains NaN, or other missing labels.")
+        assert_all_finite(y, input_name=name)
+        check_classification_targets(y)
+    return y
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or type(label).__name__ == "NAType" or bool(label != label)
 
 
 def check_training_data(
@@ -131,19 +184,15 @@ def check_training_data(
     previous : array or None
         Classes of the network with which training goes on.
     """
-    X, y = check_samples(estimator, X, y, reset=previous is None)
-    y = to_numpy(y)
-    check_classification_targets(y)
+    X = check_samples(estimator, X, reset=previous is None)
+    y = check_labels(y)
+    check_consistent_length(X, y)
     classes = _check_classes(y, classes, previous, incremental)
     codes = encode(y, classes)
-    weights = _check_weights(
-        to_numpy(sample_weight), estimator.class_weight, codes, classes
-    )
+    weights = _check_weights(sample_weight, estimator.class_weight, codes, classes)
     samples = Samples(X, codes.astype(np.int32), weights)
     if sample_weight is not None:
-        samples.sample_weights = _check_weights(
-            to_numpy(sample_weight), None, codes, classes
-        )
+        samples.sample_weights = _check_weights(sample_weight, None, codes, classes)
     if weights is not None and not (weights > 0).all():
         samples = samples.take(np.flatnonzero(weights > 0))
     if len(classes) < 2:
@@ -178,14 +227,22 @@ def _check_classes(
 
 
 def _check_weights(
-    sample_weight: Any, class_weight: Any, codes: np.ndarray, classes: np.ndarray
+    sample_weight: Any,
+    class_weight: Any,
+    codes: np.ndarray,
+    classes: np.ndarray,
+    name: str = "sample_weight",
 ) -> np.ndarray | None:
     """Return the product of sample and class weights over the largest, or None."""
     weights = None
     if sample_weight is not None:
-        weights = _check_sample_weight(
-            sample_weight, codes, dtype=np.float64, ensure_non_negative=True
-        )
+        with naming(name):
+            weights = _check_sample_weight(
+                to_numpy(sample_weight),
+                codes,
+                dtype=np.float64,
+                ensure_non_negative=True,
+            )
         # Products and squares of what follows must neither overflow nor underflow.
         weights = weights / (weights.max() or 1)
     if class_weight is not None:
@@ -215,8 +272,8 @@ def _share_of_classes(
     for key, weight in class_weight.items():
         if not isinstance(weight, Real) or not 0 <= weight < np.inf:
             raise ValueError(
-                f"class_weight[{key!r}]={weight!r} must be a finite number that is not "
-                "negative."
+                f"class_weight[{as_python(key)!r}]={as_python(weight)!r} must be a "
+                "finite number that is not negative."
             )
         which = _places_of(key, classes)
         if which.size:
@@ -227,9 +284,9 @@ def _share_of_classes(
     unnamed = classes[np.setdiff1d(codes, np.flatnonzero(named))].tolist()
     if strangers and unnamed:
         raise ValueError(
-            f"class_weight names {strangers}, which are not among the classes, and "
-            f"does not name the classes {unnamed}; the classes are "
-            f"{classes.tolist()}."
+            f"class_weight names {list(map(as_python, strangers))}, which are not "
+            f"among the classes, and does not name the classes {unnamed}; the classes "
+            f"are {classes.tolist()}."
         )
     return share
 
@@ -252,7 +309,13 @@ def _places_of(key: Any, classes: np.ndarray) -> np.ndarray:
 
 def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
     """Return the number of each label's class; every label must be known."""
-    unknown = np.setdiff1d(y, classes)
+    kinds = {
+        "f" if labels.dtype.kind in "biuf" else labels.dtype.kind
+        for labels in (y, classes)
+    }
+    # NumPy would find the number 1 among strings and durations.
+    mixed = len(kinds - {"O"}) > 1
+    unknown = np.unique(y) if mixed else np.setdiff1d(y, classes)
     if len(unknown):
         raise ValueError(
             f"{name} holds labels {unknown.tolist()} that are not among the classes "
@@ -293,13 +356,25 @@ def check_validation_data(
             f"X_val must live where X does, on {device.device} in {device.xp.__name__}."
         )
     X_val = check_samples(estimator, X_val, name="X_val")
-    y_val = column_or_1d(to_numpy(y_val), warn=True)
-    check_consistent_length(X_val, y_val)
+    y_val = check_labels(y_val, "y_val")
+    with naming("X_val and y_val"):
+        check_consistent_length(X_val, y_val)
     codes = encode(y_val, classes, "y_val")
     weights = None
     if sample_weight_val is not None:
-        weights = _check_weights(to_numpy(sample_weight_val), None, codes, classes)
+        weights = _check_weights(
+            sample_weight_val, None, codes, classes, "sample_weight_val"
+        )
     return Samples(X_val, codes, weights)
+
+
+def as_python(value: Any) -> Any:
+    """Return a parameter with Python's numbers in place of NumPy's and others."""
+    if isinstance(value, tuple):
+        return tuple(map(as_python, value))
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> Any:
@@ -318,8 +393,8 @@ def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> A
             if -1 <= mean <= 1 and 0 <= std < np.inf:
                 return mean, std
         raise ValueError(
-            f"init={init!r} must be a tuple of a mean in [-1, 1] and a standard "
-            "deviation that is not negative, or an array of memories."
+            f"init={as_python(init)!r} must be a tuple of a mean in [-1, 1] and a "
+            "standard deviation that is not negative, or an array of memories."
         )
     memories = check_array(to_numpy(init), dtype=np.float64, input_name="init")
     n_rows = len(memories) if n_memories == "auto" else n_memories
@@ -330,7 +405,7 @@ def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> A
         )
     farthest = memories.flat[np.abs(memories).argmax()]
     if abs(farthest) > 1:
-        raise ValueError(f"init must lie in [-1, 1]; it holds {farthest!r}.")
+        raise ValueError(f"init must lie in [-1, 1]; it holds {float(farthest)!r}.")
     return memories
 
 
@@ -407,7 +482,7 @@ def restored_on_error(estimator: Any) -> Iterator[None]:
             # Curves grow in place.
             name: list(value) if isinstance(value, list) else value
             for name, value in vars(estimator).items()
-            if name.endswith("_") or name == "_run"
+            if name.endswith("_") or name in ("_run", "_seen")
         }
 
     before = fitted()

@@ -424,7 +424,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         return energy_by_overlap(
             get_energy(self.energy, self.power),
             self.n_features_in_,
-            self.temperature,
+            float(self.temperature),
             len(self.memories_),
         )
 
@@ -435,7 +435,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         stacklevel: int = 3,
     ) -> RecallResult:
         energy = get_energy(self.energy, self.power)
-        tables = overlap_tables(energy, self.n_features_in_, self.temperature)
+        tables = overlap_tables(energy, self.n_features_in_, float(self.temperature))
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         flop = FLOP_OF_UPDATE * states.size * len(self.memories_)
         device = compute_device(self.device, states, flop)

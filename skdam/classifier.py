@@ -13,7 +13,7 @@ from array_api_compat import array_namespace, is_cupy_array
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -25,7 +25,9 @@ from ._resolve import Settings, resolve
 from ._samples import Samples, describe
 from ._training import Stopping, TrainingState, initial_weights, train
 from ._validation import (
+    as_python,
     check_init,
+    check_labels,
     check_samples,
     check_training_data,
     check_validation_data,
@@ -482,6 +484,7 @@ class DenseAssociativeMemoryClassifier(
         incremental=False,
     ):
         self._check_parameters(incremental)
+        params = {k: as_python(v) for k, v in self.get_params(deep=False).items()}
         given = X, y, sample_weight
         previous = None
         if hasattr(self, "network_") and (incremental or self.warm_start):
@@ -502,10 +505,6 @@ class DenseAssociativeMemoryClassifier(
         samples, validation = self._validation_data(
             samples, *validation, classes, home, rng
         )
-        params = {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in self.get_params(deep=False).items()
-        }
         params["init"] = check_init(
             self.init, samples.X.shape[1], len(classes), self.n_memories
         )
@@ -513,11 +512,11 @@ class DenseAssociativeMemoryClassifier(
         if previous is None:
             warn_if_scales_differ(statistics, "X", stacklevel=4)
         n_seen = len(samples)
-        if incremental and previous is not None and self._run is not None:
-            before = self._run.statistics, self._run.n_samples
-            warn_if_batch_differs(statistics, before[0], stacklevel=4)
-            statistics = before[0].averaged(statistics, before[1], n_seen)
-            n_seen += before[1]
+        if incremental and previous is not None:
+            earlier, n_earlier = self._seen
+            warn_if_batch_differs(statistics, earlier, stacklevel=4)
+            statistics = earlier.averaged(statistics, n_earlier, n_seen)
+            n_seen += n_earlier
         settings = resolve(
             params,
             statistics,
@@ -542,7 +541,7 @@ class DenseAssociativeMemoryClassifier(
             self._train(
                 run, samples, validation, settings, given, home, rng, incremental
             )
-        run.statistics, run.n_samples = statistics, n_seen
+        self._seen = statistics, n_seen
         self._run = run if incremental else None
         self._report(run, samples, settings.auto_temperature, classes, incremental)
         return self
@@ -567,7 +566,7 @@ class DenseAssociativeMemoryClassifier(
         try:
             _, held_out = train_test_split(
                 common,
-                test_size=self.validation_fraction,
+                test_size=float(self.validation_fraction),
                 stratify=samples.codes[common],
                 random_state=rng,
             )
@@ -589,8 +588,12 @@ class DenseAssociativeMemoryClassifier(
         """Return the run to train: from new memories, or on from previous ones."""
         run = getattr(self, "_run", None)
         if hasattr(self, "network_") and (incremental or self.warm_start):
-            network = self.network_
-            network = replace(network, confidence=settings.confidence)
+            network = replace(
+                self.network_,
+                loss=settings.loss,
+                input_scale=settings.input_scale,
+                confidence=settings.confidence,
+            )
             if not incremental:
                 return TrainingState(network)
             if run is None:
@@ -655,7 +658,10 @@ class DenseAssociativeMemoryClassifier(
                 placed,
                 settings,
                 Stopping(
-                    max_iter, self.tol, self.n_iter_no_change, self.early_stopping
+                    max_iter,
+                    as_python(self.tol),
+                    self.n_iter_no_change,
+                    self.early_stopping,
                 ),
                 validation=validation,
                 rng=rng if self.shuffle else None,
@@ -735,8 +741,8 @@ class DenseAssociativeMemoryClassifier(
             and ramp[1] == int(ramp[1])
         ):
             raise ValueError(
-                f"temperature_ramp={ramp!r} must be None or a tuple of a positive "
-                "factor and a number of epochs."
+                f"temperature_ramp={as_python(ramp)!r} must be None or a tuple of a "
+                "positive factor and a number of epochs."
             )
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True.")
@@ -885,7 +891,7 @@ class DenseAssociativeMemoryClassifier(
             ``E = -sum_mu F(overlap / T)``, in double precision.
         """
         X = self._checked(X, "compute_energy")
-        y = column_or_1d(to_numpy(y), warn=True)
+        y = check_labels(y)
         check_consistent_length(X, y)
         classes = to_numpy(self.classes_)
         states = 2 * np.eye(len(classes))[encode(y, classes)] - 1

@@ -92,10 +92,10 @@ class PowerError:
         odds. Two classes hold the same information twice, and their mean is taken.
         """
         xp = array_namespace(scores)
-        log_odds = (4 * self.exponent - 2) * scores
         # Beyond this range the order of the classes is all that is left.
         limit = float(xp.finfo(scores.dtype).max) / 8
-        log_odds = xp.clip(log_odds, -limit, limit)
+        factor = min(4 * self.exponent - 2, limit)
+        log_odds = factor * xp.clip(scores, -limit / factor, limit / factor)
         if scores.shape[1] == 2:
             return log_softmax(log_odds / 2)
         second = xp.sort(log_odds, axis=1)[:, -2:-1]
