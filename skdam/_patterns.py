@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import assert_all_finite, validate_data
 
 from ._devices import to_numpy
+from ._validation import as_numbers, naming
 
 __all__ = ["read_states"]
 
@@ -25,8 +25,8 @@ def read_states(
     With ``reset`` the number and names of the features are set; otherwise they are
     checked. ``name`` is the name of X in errors.
     """
-    X = np.asarray(X) if isinstance(X, list | tuple) else to_numpy(X)
-    try:
+    with naming(name):
+        X = as_numbers(to_numpy(X), name)
         values = check_array(
             X,
             dtype="numeric",
@@ -34,13 +34,6 @@ def read_states(
             estimator=memory,
             input_name=name,
         )
-    except TypeError as error:
-        if sparse.issparse(X):
-            raise
-        raise TypeError(
-            f"{name} holds values that are neither numbers nor booleans ({error}); an "
-            "unknown neuron is NaN."
-        ) from error
     if values.dtype.kind == "O" and hasattr(X, "to_numpy"):
         # Older versions of scikit-learn leave nullable columns as objects.
         values = X.to_numpy(dtype=np.float64, na_value=np.nan)

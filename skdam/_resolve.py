@@ -41,6 +41,9 @@ ROUNDING_OF_INTERCEPT = 0.1
 Standardised features are then not at the edge between two powers.
 """
 
+LOWEST, HIGHEST = 1e-305, 1e305
+"""Bounds of the temperature, within which it has a finite inverse."""
+
 SMALL_STEP = 2**22
 """Multiplications in a step below which double precision costs nothing."""
 
@@ -270,6 +273,15 @@ def resolve(
         auto += float(getattr(energy, "power", 0)) / 4
     if temperature == "auto":
         temperature = auto
+    ramp = TemperatureRamp(*(params["temperature_ramp"] or ()))
+    for factor in (1.0, ramp.factor):
+        if not LOWEST < factor * temperature * scale < HIGHEST:
+            raise ValueError(
+                f"temperature={temperature:.4g}, times the factor {factor:.4g} of "
+                f"temperature_ramp and in units {scale:.4g} of the features, must be "
+                f"above {LOWEST} and below {HIGHEST}. Scale the features, or change "
+                "temperature, temperature_ramp or intercept_scaling."
+            )
     noise, reinit = params["input_noise"], params["reinit_dead"]
     if noise == "auto":
         noise = 0.0 if plain else INPUT_NOISE
@@ -292,7 +304,7 @@ def resolve(
         intercept=intercept,
         temperature=float(temperature),
         auto_temperature=auto,
-        ramp=TemperatureRamp(*(params["temperature_ramp"] or ())),
+        ramp=ramp,
         input_scale=scale,
         max_iter=max_iter,
         learning_rate=LearningRate(
@@ -401,9 +413,12 @@ def auto_intercept(statistics: Statistics) -> float:
     if not 0 < total < math.inf:
         return 0.0
     share = max(0.0, 1 - (statistics.std_along_mean / total) ** 2)
-    common = share * (statistics.mean_length / total) ** 2
-    log_state = math.log2(total) - math.log2(1 + common) / 2
-    return 2.0 ** round(log_state - ROUNDING_OF_INTERCEPT)
+    # A hypotenuse and a ratio below 1, so that no square overflows.
+    common = math.sqrt(share) * statistics.mean_length
+    state = total * (total / math.hypot(total, common))
+    if not state:
+        return 0.0
+    return 2.0 ** round(math.log2(state) - ROUNDING_OF_INTERCEPT)
 
 
 def auto_temperature(

@@ -175,6 +175,7 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
     # Powers of 2 round nothing.
     units = np.ldexp(1.0, np.frexp(largest)[1] - 1)
     unit = float(units[largest.argmax()])
+    units[largest == 0] = unit
     ratios = units / unit
     l1, squares = np.empty((2, n_samples))
     mean, variance, unstored = np.zeros((3, n_features))

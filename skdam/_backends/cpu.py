@@ -179,7 +179,8 @@ def trainer(network, samples, settings, velocity) -> Iterator[CpuTrainer]:
     """Open the trainer of a network, whose memories it moves in place."""
     with (
         thread_team(network.weights.size * settings.batch_size) as threads,
-        np.errstate(over="ignore", under="ignore", divide="ignore"),
+        # What is not finite is found by the loss, at the end of the epoch.
+        np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"),
     ):
         yield CpuTrainer(network, samples, settings, velocity, threads)
 
