@@ -44,6 +44,9 @@ Standardised features are then not at the edge between two powers.
 LOWEST, HIGHEST = 1e-305, 1e305
 """Bounds of the temperature, within which it has a finite inverse."""
 
+MOST_INTERCEPT = 4.0
+"""Ratio from which on an intercept follows the samples of ``partial_fit``."""
+
 SMALL_STEP = 2**22
 """Multiplications in a step below which double precision costs nothing."""
 
@@ -248,7 +251,9 @@ def resolve(
     # Where the start, the order or the epochs are the user's, the rule is the paper's.
     plain = given or not params["shuffle"] or incremental
     n_memories = _n_memories(params, n_samples, n_classes, given, previous)
-    intercept = _intercept(params["intercept_scaling"], statistics, given, previous)
+    intercept = _intercept(
+        params["intercept_scaling"], statistics, given, previous, incremental
+    )
     batch_size = _batch_size(params["batch_size"], n_samples)
     max_iter = _max_iter(params["max_iter"], n_samples, batch_size)
     temperature, scale = params["temperature"], 1.0
@@ -363,13 +368,21 @@ def _batch_size(batch_size: Any, n_samples: int) -> int:
     return max(least, min(MOST_BATCH, -(-n_samples // 30)))
 
 
-def _intercept(value: Any, statistics: Statistics, given: bool, previous: Any) -> float:
+def _intercept(
+    value: Any, statistics: Statistics, given: bool, previous: Any, incremental: bool
+) -> float:
     if previous is not None:
         if value not in ("auto", previous.intercept):
             raise ValueError(
                 f"intercept_scaling={value} differs from that of the previous call, "
                 f"{previous.intercept}; it cannot be changed while training continues."
             )
+        following = auto_intercept(statistics) if incremental and value == "auto" else 0
+        if following and previous.intercept:
+            # Only where the first samples were on another scale.
+            ratio = following / previous.intercept
+            if not 1 / MOST_INTERCEPT < ratio < MOST_INTERCEPT:
+                return following
         return previous.intercept
     if value != "auto":
         return float(value)

@@ -200,6 +200,8 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
     unstored[unstored < n_samples * np.finfo(float).eps] = 0
     if sparse.issparse(X):
         variance += unstored * mean**2
+    # Constant but for rounding, of numbers between 1 and 2.
+    variance[variance < 64 * n_samples * np.finfo(float).eps ** 2] = 0
     return Statistics(
         effective,
         unit * float(np.sqrt(shares @ squares)),

@@ -33,13 +33,18 @@ from ._devices import Device, to_numpy
 from ._samples import Samples, Statistics
 
 __all__ = [
+    "as_numbers",
+    "as_python",
     "check_init",
+    "check_labels",
     "check_samples",
     "check_training_data",
     "check_validation_data",
     "decode",
+    "dominant_features",
     "encode",
     "in_type",
+    "naming",
     "on_device",
     "restored_on_error",
     "warn_if_batch_differs",
@@ -48,6 +53,9 @@ __all__ = [
 
 DOMINANT_SHARE = 0.99
 """Share of the variance in a few features above which a warning is due."""
+
+GAP = 100.0
+"""Ratio of standard deviations that sets features of another scale apart."""
 
 MOST_CHANGE = 5.0
 """Ratio of the lengths of samples above which a warning is due."""
@@ -295,18 +303,17 @@ def _share_of_classes(
 
 def _places_of(key: Any, classes: np.ndarray) -> np.ndarray:
     """Return where among the classes a key of a dict is: nowhere, or at one place."""
-    if isinstance(key, str) != (classes.dtype.kind in "US") and (
-        classes.dtype.kind != "O"
-    ):
-        return np.empty(0, int)
-    if classes.dtype.kind == "M":
-        key = np.datetime64(key)
+    if classes.dtype.kind in "mM":
+        # NumPy takes the number 1 for a day, or for no date at all.
+        if not _holds_dates([key]):
+            return np.empty(0, int)
+        key = np.asarray(key, classes.dtype.kind + "8")[()]
     with warnings.catch_warnings():
         # NumPy warns where it compares what cannot be compared.
         warnings.simplefilter("ignore")
-        return np.array(
-            [i for i, label in enumerate(classes) if np.all(label == key)], int
-        )
+        same = [label == key for label in classes]
+    # Of sequences, each element would be compared.
+    return np.flatnonzero([isinstance(x, bool | np.bool_) and bool(x) for x in same])
 
 
 def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
@@ -432,31 +439,46 @@ def in_type(X: Any, dtype: Any, name: str) -> Any:
 
 def warn_if_scales_differ(statistics: Statistics, name: str, stacklevel: int) -> None:
     """Warn if a few of the features are all that overlaps can tell."""
-    largest = statistics.std.max(initial=0.0)
-    variance = (statistics.std / (largest or 1)) ** 2
-    varying = int((variance > 0).sum())
-    order = np.argsort(-variance, kind="stable")
-    total = variance.sum()
-    for n_few in range(1, min(3, varying - 1) + 1):
-        few = order[:n_few]
-        if variance[few].sum() <= DOMINANT_SHARE * total:
-            continue
-        if n_few > 1 and varying < 2 * n_few:
-            break
-        share = variance[few].sum() / total
-        which = (
-            f"Feature {few[0]} of {name} has"
-            if n_few == 1
-            else f"Features {', '.join(map(str, few))} of {name} have"
-        )
-        warnings.warn(
-            f"{which} {share:.2%} of the variance of all {len(variance)}, so that the "
-            "others hardly count in the overlaps. Scale the features first, with "
-            "StandardScaler for example.",
-            UserWarning,
-            stacklevel=stacklevel + 1,
-        )
+    few, share = dominant_features(statistics)
+    if not len(few):
         return
+    listed = ", ".join(map(str, few[:5])) + (", ..." if len(few) > 5 else "")
+    which = (
+        f"Feature {listed} of {name} has"
+        if len(few) == 1
+        else (f"Features {listed} of {name} have")
+    )
+    warnings.warn(
+        f"{which} {share:.2%} of the variance of all {len(statistics.std)}, so that "
+        "the others hardly count in the overlaps. Scale the features first, with "
+        "StandardScaler for example.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+def dominant_features(statistics: Statistics) -> tuple[np.ndarray, float]:
+    """Return the features beside which all others hardly vary, and their share.
+
+    One, two or three are named for their share of the variance alone, if they are at
+    most half of the features that vary; others if there is a gap behind them.
+    """
+    order = np.argsort(-statistics.std, kind="stable")
+    std = statistics.std[order]
+    varying = np.count_nonzero(std)
+    if varying < 2:
+        return order[:0], 0.0
+    std = std[:varying] / std[0]
+    shares = np.cumsum(std**2)[:-1] / (std**2).sum()
+    numbers = np.arange(1, varying)
+    is_few = (numbers == 1) | ((numbers <= 3) & (2 * numbers <= varying))
+    with np.errstate(over="ignore", divide="ignore"):
+        has_gap = std[:-1] / std[1:] > GAP
+    found = (shares > DOMINANT_SHARE) & (is_few | has_gap)
+    if not found.any():
+        return order[:0], 0.0
+    first = int(found.argmax())
+    return order[: first + 1], float(shares[first])
 
 
 def warn_if_batch_differs(new: Statistics, old: Statistics, stacklevel: int) -> None:

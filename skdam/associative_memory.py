@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._backends import recall_cpu, recall_cuda
 from ._backends.overlap_tables import energy_by_overlap, overlap_tables
 from ._backends.recall_cpu import RecallResult, recall_in_blocks
-from ._devices import compute_device, to_numpy
+from ._devices import check_device_name, compute_device, to_numpy
 from ._patterns import read_states
 from ._validation import restored_on_error
 from .energies import ENERGY_CONSTRAINT, get_energy
@@ -406,6 +406,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         """Return cues as -1, 0 (unknown) and 1, and the type of float to return."""
         check_is_fitted(self)
         self._validate_params()
+        check_device_name(self.device)
         return read_states(self, X, allow_nan=self.allow_unknown)
 
     def _patterns(self) -> np.ndarray:

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
 from ._devices import HOST, Device, check_same_device, compute_device, to_numpy
-from ._diagnosis import describe_failure
+from ._diagnosis import describe_failure, likeliest_cause
 from ._resolve import Settings, resolve
 from ._samples import Samples, describe
 from ._training import Stopping, TrainingState, initial_weights, train
@@ -590,6 +590,7 @@ class DenseAssociativeMemoryClassifier(
         if hasattr(self, "network_") and (incremental or self.warm_start):
             network = replace(
                 self.network_,
+                intercept=settings.intercept,
                 loss=settings.loss,
                 input_scale=settings.input_scale,
                 confidence=settings.confidence,
@@ -706,12 +707,13 @@ class DenseAssociativeMemoryClassifier(
         network = self.network_
         trouble = describe_failure(self._scores, samples, network, classes)
         if trouble:
+            cause = likeliest_cause(self._seen[0], network.temperature / auto)
             warnings.warn(
-                f"After {self.n_iter_} epochs {trouble}. Change temperature, now "
-                f"{network.temperature:.4g} ('auto' would be {auto:.4g}; too low "
-                "saturates or silences the units, too high only silences them), begin "
-                "at a higher one with temperature_ramp, or lower learning_rate_init. "
-                "Centre features that are far from 0.",
+                f"After {self.n_iter_} epochs {trouble}. Most likely {cause}. Change "
+                f"temperature, now {network.temperature:.4g} ('auto' would be "
+                f"{auto:.4g}; too low saturates or silences the units, too high only "
+                "silences them), begin at a higher one with temperature_ramp, lower "
+                "learning_rate_init, or train for more epochs.",
                 ConvergenceWarning,
                 stacklevel=5,
             )

@@ -132,7 +132,9 @@ class LogLoss:
 
     def log_probabilities(self, scores: Array) -> Array:
         """Return ln P(class)."""
-        return log_softmax(scores)
+        xp = array_namespace(scores)
+        limit = float(xp.finfo(scores.dtype).max) / 4
+        return log_softmax(xp.clip(scores, -limit, limit))
 
 
 Loss = PowerError | LogLoss
