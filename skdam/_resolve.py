@@ -431,7 +431,8 @@ def auto_intercept(statistics: Statistics) -> float:
     state = total * (total / math.hypot(total, common))
     if not state:
         return 0.0
-    return 2.0 ** round(math.log2(state) - ROUNDING_OF_INTERCEPT)
+    # The largest power of 2 that is a number.
+    return 2.0 ** min(1023, round(math.log2(state) - ROUNDING_OF_INTERCEPT))
 
 
 def auto_temperature(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ __all__ = [
     "in_type",
     "naming",
     "on_device",
+    "python_parameters",
     "restored_on_error",
     "warn_if_batch_differs",
     "warn_if_scales_differ",
@@ -384,6 +386,15 @@ def as_python(value: Any) -> Any:
     if isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
     return float(value) if isinstance(value, Real) else value
+
+
+def python_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator, with Python's numbers."""
+    params = {k: as_python(v) for k, v in estimator.get_params(deep=False).items()}
+    for name, value in params.items():
+        if isinstance(value, int) and value > sys.float_info.max:
+            raise ValueError(f"{name} must be at most {sys.float_info.max:.4g}.")
+    return params
 
 
 def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> Any:

@@ -23,7 +23,7 @@ from ._backends.overlap_tables import energy_by_overlap, overlap_tables
 from ._backends.recall_cpu import RecallResult, recall_in_blocks
 from ._devices import check_device_name, compute_device, to_numpy
 from ._patterns import read_states
-from ._validation import restored_on_error
+from ._validation import python_parameters, restored_on_error
 from .energies import ENERGY_CONSTRAINT, get_energy
 
 __all__ = ["DenseAssociativeMemory"]
@@ -234,6 +234,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     def _store(self, X, onward: bool):
         self._validate_params()
+        python_parameters(self)
         get_energy(self.energy, self.power)
         with restored_on_error(self):
             memories, _ = read_states(self, X, reset=not onward)
@@ -406,6 +407,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         """Return cues as -1, 0 (unknown) and 1, and the type of float to return."""
         check_is_fitted(self)
         self._validate_params()
+        python_parameters(self)
         check_device_name(self.device)
         return read_states(self, X, allow_nan=self.allow_unknown)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import ExitStack
 from dataclasses import replace
@@ -35,6 +36,7 @@ from ._validation import (
     encode,
     in_type,
     on_device,
+    python_parameters,
     restored_on_error,
     warn_if_batch_differs,
     warn_if_scales_differ,
@@ -483,8 +485,8 @@ class DenseAssociativeMemoryClassifier(
         classes=None,
         incremental=False,
     ):
+        params = python_parameters(self)
         self._check_parameters(incremental)
-        params = {k: as_python(v) for k, v in self.get_params(deep=False).items()}
         given = X, y, sample_weight
         previous = None
         if hasattr(self, "network_") and (incremental or self.warm_start):
@@ -560,27 +562,31 @@ class DenseAssociativeMemoryClassifier(
             raise ValueError("sample_weight_val needs X_val and y_val.")
         if not self.early_stopping:
             return samples, None
-        # A class of a single sample cannot be divided, and stays in training.
-        counts = np.bincount(samples.codes)
-        common = np.flatnonzero(counts[samples.codes] > 1)
-        try:
-            _, held_out = train_test_split(
-                common,
-                test_size=float(self.validation_fraction),
-                stratify=samples.codes[common],
-                random_state=rng,
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping=True cannot set validation_fraction="
-                f"{self.validation_fraction} of {len(samples)} samples of "
-                f"{len(classes)} classes aside: every class needs a sample on each "
-                "side. Change validation_fraction, or pass X_val and y_val."
-            ) from error
+        held_out = self._set_aside(samples.codes, rng)
         kept = np.setdiff1d(np.arange(len(samples)), held_out)
         validation = samples.take(held_out)
         validation.weights = validation.sample_weights
         return samples.take(kept), validation
+
+    def _set_aside(self, codes: np.ndarray, rng) -> np.ndarray:
+        """Draw the samples to validate on; each class keeps one to train on."""
+        fraction = float(self.validation_fraction)
+        # A class of a single sample cannot be divided, and stays in training.
+        common = np.flatnonzero(np.bincount(codes)[codes] > 1)
+        if not common.size:
+            raise ValueError(
+                "early_stopping=True cannot set samples aside, as every class has a "
+                "single one; pass X_val and y_val."
+            )
+        try:
+            return train_test_split(
+                common, test_size=fraction, stratify=codes[common], random_state=rng
+            )[1]
+        except ValueError:
+            # Too few samples for one of each class on each side.
+            first_of_each_class = np.unique(codes, return_index=True)[1]
+            rest = rng.permutation(np.setdiff1d(common, first_of_each_class))
+            return rest[: math.ceil(fraction * len(common))]
 
     def _start(
         self, init, settings: Settings, n_classes: int, rng, incremental: bool
