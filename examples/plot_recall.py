@@ -36,8 +36,9 @@ for power in powers:
     )
 
 # %%
-# Small powers mix many memories. No power can tell apart two stored images with the
-# same upper half.
+# Small powers mix many memories, of which ``fit`` warns: ``power="auto"`` chooses one
+# that keeps as many of the stored images as possible. No power can tell apart two
+# stored images with the same upper half.
 
 shown = range(10)
 rows = {"stored": 2.0 * images - 1, "cue": 2 * cues - 1}

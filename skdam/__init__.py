@@ -12,6 +12,7 @@ _NAMES = {
     "DenseAssociativeMemoryClassifier": "classifier",
     "fit_window": "model_selection",
     "hyperparameter_window": "model_selection",
+    "make_tabular_classifier": "tabular",
     "preset": "model_selection",
 }
 _MODULES = [
@@ -24,6 +25,7 @@ _MODULES = [
     "model_selection",
     "network",
     "recall",
+    "tabular",
     "updates",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ._validation import as_numbers, naming
 __all__ = ["read_states"]
 
 ROUNDING = 1e-6
-"""How far from 0 and +-1 a binary feature may be, in double precision."""
+"""How far from 0 and +-1 a binary feature may be, at least."""
 
 
 def read_states(
@@ -34,9 +35,11 @@ def read_states(
             estimator=memory,
             input_name=name,
         )
-    if values.dtype.kind == "O" and hasattr(X, "to_numpy"):
-        # Older versions of scikit-learn leave nullable columns as objects.
-        values = X.to_numpy(dtype=np.float64, na_value=np.nan)
+    if values.dtype.kind == "O":
+        # scikit-learn leaves some nullable columns as objects.
+        is_pandas = hasattr(X, "iloc")
+        values = X.to_numpy(np.float64, na_value=np.nan) if is_pandas else values
+        values = values.astype(np.float64, copy=False)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers or booleans, not {values.dtype}.")
     if not allow_nan:
@@ -48,27 +51,37 @@ def read_states(
     if name == "X" or hasattr(X, "columns"):
         validate_data(memory, X, reset=reset, skip_check_array=True)
     dtype = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
-    return _as_states(values, memory.binarize, name), dtype
+    return _as_states(values, memory.binarize, name, reset), dtype
 
 
-def _as_states(X: np.ndarray, threshold: float | None, name: str) -> np.ndarray:
-    """Return states of -1 and 1, and 0 for NaN, or say what is not binary."""
+def _as_states(
+    X: np.ndarray, threshold: float | None, name: str, is_first: bool
+) -> np.ndarray:
+    """Return states of -1 and 1, and 0 for NaN, or say what is not binary.
+
+    If ``is_first``, nothing but X tells what the unit of its numbers is.
+    """
     is_float = X.dtype.kind == "f"
     if threshold is not None:
         states = np.where(X > threshold, 1, -1).astype(np.int8)
     else:
         nearest = X
         if is_float:
-            tolerance = max(ROUNDING, 64 * np.finfo(X.dtype).eps)
             nearest = np.rint(X)
+            eps = np.finfo(X.dtype).eps
+            tolerance = max(ROUNDING, np.sqrt(eps), 64 * eps)
+            if is_first and not (np.abs(nearest) == 1).any():
+                # Numbers near 0 may be measurements in a large unit.
+                tolerance = 64 * eps
             nearest = np.where(np.abs(X - nearest) <= tolerance, nearest, X)
         one, zero, minus = nearest == 1, nearest == 0, nearest == -1
         other = X[~(one | zero | minus | np.isnan(X))]
         if len(other):
             raise ValueError(
                 f"{name} must hold -1 and 1, or 0 and 1, or booleans, but holds "
-                f"{_some(other)}; with a threshold as the parameter binarize, real "
-                "numbers are made binary."
+                f"{_some(other)}; {len(other)} of {X.size} values are neither. Set the "
+                "parameter binarize to a threshold above which values are 1, and "
+                f"otherwise -1, such as binarize={_threshold(X)!r}."
             )
         if zero.any() and minus.any():
             raise ValueError(
@@ -85,3 +98,16 @@ def _some(values: np.ndarray) -> str:
     """Return the first few of the distinct values, with all their digits."""
     distinct = np.unique(values)
     return ", ".join(map(str, distinct[:4])) + (", ..." if len(distinct) > 4 else "")
+
+
+def _threshold(X: np.ndarray) -> float:
+    """Return about the mean of all values, with values on both sides of it."""
+    values = X[~np.isnan(X)].astype(np.float64)
+    low, high = values.min(), values.max()
+    largest = np.abs(values).max()
+    mean = float((values / largest).mean() * largest)
+    if not low < high:
+        return mean
+    # Two digits of the range are enough; 0.0 turns -0.0 into 0.
+    short = round(mean, 1 - math.floor(math.log10(high / 2 - low / 2))) + 0.0
+    return short if low <= short < high else mean

@@ -22,9 +22,10 @@ from ._backends import recall_cpu, recall_cuda
 from ._backends.overlap_tables import energy_by_overlap, overlap_tables
 from ._backends.recall_cpu import RecallResult, recall_in_blocks
 from ._devices import check_device_name, compute_device, to_numpy
+from ._fixed_points import POWERS, choose_power, count_unstable, sample_memories
 from ._patterns import read_states
 from ._validation import python_parameters, restored_on_error
-from .energies import ENERGY_CONSTRAINT, get_energy
+from .energies import ENERGY_CONSTRAINT, Energy, NamedEnergy, get_energy
 
 __all__ = ["DenseAssociativeMemory"]
 
@@ -45,8 +46,10 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     Parameters
     ----------
-    power : float, default=3
-        Power n of the interaction vertex, for the polynomial energies; at least 1.
+    power : float or "auto", default=3
+        Power n of the interaction vertex, for the polynomial energies; at least 1. With
+        "auto", ``fit`` chooses the smallest of a few powers from 2 to 1000 at which
+        the stored patterns are fixed points of recall.
 
     energy : {"rectified_polynomial", "polynomial", "log_cosh", "softplus", \
             "exponential"} or Energy, default="rectified_polynomial"
@@ -90,6 +93,11 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         Stored patterns xi of +-1, in the order in which they were given. Products of
         arrays of such small integers overflow; convert them first.
 
+    power_ : float or None
+        Power when patterns were last stored: what "auto" chose, and otherwise the
+        parameter; None for energies without a power. Recall takes it if ``power`` is
+        "auto", and otherwise the parameter.
+
     n_features_in_ : int
         Number of features seen during fit: N.
 
@@ -110,8 +118,9 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     -----
     Each value is read alone: 1 and True are +1; -1, 0 and False are -1. So rows of ones
     mean the same among 0 and 1 as among -1 and 1, in every method. Numbers that differ
-    from these by rounding errors, up to 1e-6 in double precision, are accepted. Data
-    that hold 0 beside -1 are refused, as 0 may be meant as a third state.
+    from these by rounding errors, up to 1e-6 in double and 3e-4 in single precision,
+    are accepted. Data that hold 0 beside -1 are refused, as 0 may be meant as a third
+    state.
 
     An unknown neuron counts as 0 in all overlaps until its first update, which always
     gives it a state. An update compares the energies of the neuron's two states with
@@ -146,7 +155,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     """
 
     _parameter_constraints: dict = {
-        "power": [Interval(Real, 1, None, closed="left")],
+        "power": [Interval(Real, 1, None, closed="left"), StrOptions({"auto"})],
         "energy": ENERGY_CONSTRAINT,
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -205,6 +214,12 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         ValueError
             If X is not binary, or a parameter is not usable; a fitted model stays as it
             was.
+
+        Warns
+        -----
+        UserWarning
+            If some stored patterns, of a sample of at most 200, are not fixed points of
+            recall.
         """
         return self._store(X, onward=False)
 
@@ -229,13 +244,18 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         ValueError
             If X is not binary or has another number of features, or a parameter is not
             usable; a fitted model stays as it was.
+
+        Warns
+        -----
+        UserWarning
+            As in ``fit``; the sample is not larger than X, unless ``power`` is "auto".
         """
         return self._store(X, onward=hasattr(self, "memories_"))
 
     def _store(self, X, onward: bool):
         self._validate_params()
         python_parameters(self)
-        get_energy(self.energy, self.power)
+        get_energy(self.energy, 2 if self.power == "auto" else self.power)
         with restored_on_error(self):
             memories, _ = read_states(self, X, reset=not onward)
             compute_device(self.device, memories)
@@ -244,11 +264,51 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
                     "X contains NaN, but patterns to store must be complete; only a "
                     "cue for recall may have unknown neurons."
                 )
-        if onward:
-            memories = np.concatenate([self.memories_, memories])
-        self.memories_ = memories
-        self.n_iter_ = self.n_iter_ + 1 if onward else 1
+            n_new = len(memories)
+            if onward:
+                memories = np.concatenate([self.memories_, memories])
+            self.power_ = self._settle_power(memories, n_new)
+            self.memories_ = memories
+            self.n_iter_ = self.n_iter_ + 1 if onward else 1
         return self
+
+    def _settle_power(self, memories: np.ndarray, n_new: int) -> float | None:
+        """Return the power for some memories; warn if not all are fixed points."""
+        has_power = self._has_power()
+        if self.power == "auto" and has_power:
+            sample = sample_memories(memories, len(memories))
+            power, n_unstable = choose_power(memories, sample, self.energy)
+            advice = (
+                f"No power up to {POWERS[-1]} keeps more than power_={power}: patterns "
+                "that differ in a single neuron, above all from repeated ones, cannot "
+                "all be fixed points."
+            )
+        else:
+            power = self.power if has_power else None
+            # One pattern after another would otherwise take as long as a whole sample.
+            sample = sample_memories(memories, n_new)
+            try:
+                energy = get_energy(self.energy, power)
+                temperature = float(self.temperature)
+                n_unstable = count_unstable(memories, sample, energy, temperature)
+            except Exception:  # Whatever fails here, recall will report.
+                return power
+            advice = (
+                f"Use a larger power than {power:g}, or power='auto'."
+                if has_power
+                else "Use a steeper energy or, if exponential, a lower temperature, or "
+                "energy='rectified_polynomial' with power='auto'."
+            )
+        if n_unstable:
+            size, total = len(sample), len(memories)
+            which = f"{size}" if size == total else f"{size} (a sample of {total})"
+            warnings.warn(
+                "Not all stored patterns are fixed points: recall from "
+                f"{n_unstable} of {which} ends in another state. {advice}",
+                UserWarning,
+                stacklevel=5,
+            )
+        return power
 
     def recall(self, X, *, return_trajectory=False):
         """Recall a pattern from each cue.
@@ -371,7 +431,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         return nearest, m
 
     def score(self, X, y=None):
-        """Return the fraction of cues that are recalled without any error.
+        """Return the fraction of cues from which their pattern is recalled exactly.
 
         Parameters
         ----------
@@ -392,15 +452,38 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         ValueError
             If X or y is not binary, their shapes or feature names differ, y has NaN, or
             a parameter is not usable.
+
+        Warns
+        -----
+        UserWarning
+            If most of the patterns to recall were never stored, as in the test folds of
+            a cross-validation. The user guide shows how to search parameters.
         """
         cues, _ = self._states(X)
-        target = cues
+        target, name = cues, "X"
         if y is not None:
             check_consistent_length(cues, y)
             if np.ndim(to_numpy(y)) != 1:
                 target, _ = read_states(self, y, "y", allow_nan=False)
+                name = "y"
         if not target.all():
             raise ValueError("X contains NaN, so y must hold the complete patterns.")
+        n_unknown = np.count_nonzero(~_is_among(target, self.memories_))
+        if 2 * n_unknown > len(target):
+            what = (
+                "Without patterns as y, the score is the share of rows of X that "
+                "recall leaves as they are."
+                if name == "X"
+                else "Recall finds other patterns by chance only."
+            )
+            warnings.warn(
+                f"{n_unknown} of {len(target)} rows of {name} are not among the stored "
+                f"patterns. {what} To measure recall, pass cues as X and the stored "
+                "patterns that they were made of as y; a search such as GridSearchCV "
+                "needs a scorer that does so.",
+                UserWarning,
+                stacklevel=2,
+            )
         return float((self._recall(cues).states == target).all(axis=1).mean())
 
     def _states(self, X) -> tuple[np.ndarray, np.dtype]:
@@ -410,6 +493,23 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         python_parameters(self)
         check_device_name(self.device)
         return read_states(self, X, allow_nan=self.allow_unknown)
+
+    def _has_power(self) -> bool:
+        """Return whether the energy is one that the parameter ``power`` applies to."""
+        return (
+            isinstance(self.energy, str)
+            and NamedEnergy.known[self.energy].growth == "power"
+        )
+
+    def _energy(self) -> Energy:
+        """Return the energy function, with the power that recall takes."""
+        power = self.power_ if self.power == "auto" else self.power
+        if power is None and self._has_power():
+            raise ValueError(
+                f"power='auto' is chosen by fit, which was given an energy without "
+                f"power; fit again with energy={self.energy!r}."
+            )
+        return get_energy(self.energy, power)
 
     def _patterns(self) -> np.ndarray:
         """Return the memories as the backends take them, one in a column."""
@@ -425,7 +525,7 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     def _energy_by_overlap(self) -> np.ndarray:
         """Return F(h / T) for h = -N..N."""
         return energy_by_overlap(
-            get_energy(self.energy, self.power),
+            self._energy(),
             self.n_features_in_,
             float(self.temperature),
             len(self.memories_),
@@ -437,8 +537,9 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         energy_of_overlap: np.ndarray | None = None,
         stacklevel: int = 3,
     ) -> RecallResult:
-        energy = get_energy(self.energy, self.power)
-        tables = overlap_tables(energy, self.n_features_in_, float(self.temperature))
+        tables = overlap_tables(
+            self._energy(), self.n_features_in_, float(self.temperature)
+        )
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         flop = FLOP_OF_UPDATE * states.size * len(self.memories_)
         device = compute_device(self.device, states, flop)
@@ -471,3 +572,9 @@ class DenseAssociativeMemory(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         tags.input_tags.allow_nan = bool(self.allow_unknown)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _is_among(states: np.ndarray, memories: np.ndarray) -> np.ndarray:
+    """Return which states are equal to one of the memories."""
+    known = set(map(bytes, np.packbits(memories > 0, axis=1)))
+    return np.array([bytes(row) in known for row in np.packbits(states > 0, axis=1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from numbers import Integral, Real
@@ -45,6 +46,11 @@ from .energies import ENERGY_CONSTRAINT, get_energy
 from .network import Network
 
 __all__ = ["DenseAssociativeMemoryClassifier"]
+
+EARLY, LONG = 20, 5
+"""Epochs after which a network should have learned something, and how many times as
+many make a training long enough to say so before it ends.
+"""
 
 
 class DenseAssociativeMemoryClassifier(
@@ -519,6 +525,7 @@ class DenseAssociativeMemoryClassifier(
             warn_if_batch_differs(statistics, earlier, stacklevel=4)
             statistics = earlier.averaged(statistics, n_earlier, n_seen)
             n_seen += n_earlier
+        self._seen = statistics, n_seen
         settings = resolve(
             params,
             statistics,
@@ -543,9 +550,8 @@ class DenseAssociativeMemoryClassifier(
             self._train(
                 run, samples, validation, settings, given, home, rng, incremental
             )
-        self._seen = statistics, n_seen
         self._run = run if incremental else None
-        self._report(run, samples, settings.auto_temperature, classes, incremental)
+        self._report(run, samples, settings, incremental)
         return self
 
     def _validation_data(
@@ -640,9 +646,14 @@ class DenseAssociativeMemoryClassifier(
         callbacks = FitCallbacks(self, max_iter)
         device = Device.of_array(run.network.weights)
 
+        early = settings.ramp.n_epochs + EARLY
+
         def on_epoch(run):
             if self.verbose:
                 self._print_progress(run)
+            if run.n_epochs == early and max_iter >= LONG * early:
+                scores_of = run.network.scores
+                self._diagnose(run, scores_of, samples, settings, stacklevel=8)
             if callbacks.are_active:
                 self._keep(run, home)
             return callbacks.end_epoch()
@@ -697,8 +708,7 @@ class DenseAssociativeMemoryClassifier(
         self,
         run: TrainingState,
         samples: Samples,
-        auto: float,
-        classes: np.ndarray,
+        settings: Settings,
         incremental: bool,
     ) -> None:
         """Warn of what the user should know about the training."""
@@ -708,20 +718,31 @@ class DenseAssociativeMemoryClassifier(
                 "memories so far are kept.",
                 stacklevel=5,
             )
-        if incremental:
-            return
-        network = self.network_
-        trouble = describe_failure(self._scores, samples, network, classes)
+        if not incremental:
+            self._diagnose(run, self._scores, samples, settings, stacklevel=6)
+
+    def _diagnose(
+        self,
+        run: TrainingState,
+        scores_of: Callable,
+        samples: Samples,
+        settings: Settings,
+        stacklevel: int,
+    ) -> None:
+        """Warn if the network has failed to learn."""
+        network, classes = run.network, to_numpy(self.classes_)
+        trouble = describe_failure(scores_of, samples, network, classes)
         if trouble:
+            auto = settings.auto_temperature
             cause = likeliest_cause(self._seen[0], network.temperature / auto)
             warnings.warn(
-                f"After {self.n_iter_} epochs {trouble}. Most likely {cause}. Change "
+                f"After {run.n_epochs} epochs {trouble}. Most likely {cause}. Change "
                 f"temperature, now {network.temperature:.4g} ('auto' would be "
                 f"{auto:.4g}; too low saturates or silences the units, too high only "
                 "silences them), begin at a higher one with temperature_ramp, lower "
                 "learning_rate_init, or train for more epochs.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=stacklevel,
             )
 
     def _print_progress(self, run: TrainingState) -> None:

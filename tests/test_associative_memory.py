@@ -1,4 +1,5 @@
 import pickle
+import re
 import tracemalloc
 import warnings
 
@@ -7,16 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdam import DenseAssociativeMemory
 from skdam._backends import overlap_tables
+from skdam._fixed_points import MOST_PATTERNS, MOST_WORK, POWERS, sample_memories
+from skdam.energies import RectifiedPolynomial, get_energy
+from skdam.recall import update
+
+# Many tests store more than a memory keeps.
+pytestmark = pytest.mark.filterwarnings("ignore:Not all stored patterns:UserWarning")
 
 XOR = [[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]
 
@@ -28,6 +37,7 @@ XOR = [[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]
         DenseAssociativeMemory(
             2, energy="polynomial", binarize=0.0, allow_unknown=False
         ),
+        DenseAssociativeMemory("auto", binarize=0.0, allow_unknown=False),
     ]
 )
 def test_check_estimator(estimator, check):
@@ -215,6 +225,211 @@ def test_memory_does_not_grow_with_the_number_of_cues(n_memories, n_neurons, dev
     assert peak < 40e6 + 20 * cues.size
 
 
+# Fixed points
+
+
+def n_changed(F, X, temperature=1.0):
+    """Count the patterns that the plain text changes in the first update of a unit."""
+    X = np.asarray(X)
+    changed = [update(F, X, X, i, temperature) != X[:, i] for i in range(X.shape[1])]
+    return np.any(changed, axis=0).sum()
+
+
+def images(n):
+    return np.where(load_digits().data[:n] > 7, 1, -1)
+
+
+def n_warned_of(caught):
+    """Return the number of unstable patterns in the only warning, 0 without any."""
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) <= 1
+    return int(re.search(r"from (\d+) of", messages[0])[1]) if messages else 0
+
+
+@pytest.mark.parametrize(
+    "energy, power, temperature",
+    [
+        ("rectified_polynomial", 3, 1.0),
+        ("rectified_polynomial", 10, 1.0),
+        ("rectified_polynomial", 12.5, 1.0),
+        ("rectified_polynomial", 30, 1.0),
+        ("polynomial", 15, 1.0),
+        ("exponential", 3, 2.0),
+        ("exponential", 3, 6.0),
+        ("softplus", 3, 8.0),
+        (literal.Quartic(), 3, 1.0),
+        (RectifiedPolynomial(8), 3, 1.0),
+    ],
+    ids=str,
+)
+def test_unstable_patterns_are_counted(energy, power, temperature):
+    X = images(60)
+    memory = DenseAssociativeMemory(power, energy=energy, temperature=temperature)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        memory.fit(X)
+    expected = n_changed(get_energy(energy, power), X, temperature)
+    assert n_warned_of(caught) == expected
+    assert memory.score(X) == pytest.approx(1 - expected / 60)
+    assert all(warning.filename == __file__ for warning in caught)
+
+
+def test_default_memory_of_digits_warns():
+    with pytest.warns(UserWarning, match=r"from 200 of 200 .* larger power than 3"):
+        DenseAssociativeMemory().fit(images(200))
+    with pytest.warns(UserWarning, match="Not all .* lower temperature") as caught:
+        DenseAssociativeMemory(energy="exponential").fit(images(200))
+    assert n_warned_of(caught) == 5
+
+
+def test_stable_patterns_cause_no_warning():
+    X = random_patterns(40, 100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        DenseAssociativeMemory().fit(X).partial_fit(X[:1] * -1)
+
+
+def test_partial_fit_warns():
+    X = random_patterns(500, 40)
+    memory = DenseAssociativeMemory().fit(X[:10])
+    with pytest.warns(
+        UserWarning, match=r"from \d+ of 200 .a sample of 500."
+    ) as caught:
+        memory.partial_fit(X[10:])
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"from \d+ of 3 .a sample of 503."):
+        memory.partial_fit(X[:3])
+
+
+def test_a_warning_as_an_error_leaves_a_fitted_memory_alone():
+    memory = DenseAssociativeMemory(random_state=0).fit(random_patterns(3, 64))
+    before = pickle.dumps(memory)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for method in (memory.fit, memory.partial_fit):
+            with pytest.raises(UserWarning):
+                method(images(200))
+    assert pickle.dumps(memory) == before
+
+
+@pytest.mark.parametrize(
+    "n_memories, n_neurons", [(1, 1), (150, 30), (10**6, 1), (10**4, 784), (1, 10**6)]
+)
+def test_few_patterns_are_looked_at(n_memories, n_neurons):
+    memories = np.zeros((n_memories, n_neurons), np.int8)
+    memories[:, 0] = np.arange(n_memories) % 127
+    sample = sample_memories(memories, n_memories)
+    assert 1 <= len(sample) <= min(MOST_PATTERNS, n_memories)
+    assert len(sample) == 1 or sample.size * n_memories <= MOST_WORK
+    assert_array_equal(sample_memories(memories, n_memories), sample)
+    assert len(sample_memories(memories, 1)) == 1
+    if n_memories <= MOST_PATTERNS:
+        assert_array_equal(sample, memories)
+
+
+class Failing(literal.Quartic):
+    def value(self, x):
+        raise TypeError("no value")
+
+
+class Undefined(literal.Quartic):
+    def value(self, x):
+        return np.sqrt(x)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"energy": Failing()},
+        {"energy": Undefined()},
+        {"energy": "exponential", "temperature": 1e-300},
+        {"energy": "exponential", "temperature": 1e300},
+        {"energy": "log_cosh", "temperature": 5e-324},
+        {"energy": "softplus", "temperature": 1e-20},
+        {"power": 1e308},
+        {"power": 1e308, "energy": "polynomial"},
+        {"power": "auto", "temperature": 1e-300},
+    ],
+    ids=str,
+)
+def test_no_energy_fails_in_fit(parameters):
+    X = random_patterns(3, 50)
+    memory = DenseAssociativeMemory(**parameters).fit(X)
+    assert_array_equal(memory.partial_fit(X).memories_, np.vstack([X, X]))
+
+
+# power="auto"
+
+
+@pytest.mark.parametrize("energy", ["rectified_polynomial", "polynomial"])
+@pytest.mark.parametrize("n_memories", [1, 20, 50])
+def test_automatic_power_is_the_smallest(energy, n_memories):
+    X = images(n_memories)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        memory = DenseAssociativeMemory("auto", energy=energy).fit(X)
+    n = memory.power_
+    # Overlaps in units of N, so that no power of them overflows.
+    assert n == next(p for p in POWERS if not n_changed(get_energy(energy, p), X, 64.0))
+    assert memory.score(X) == 1
+    fixed = DenseAssociativeMemory(n, energy=energy).fit(X)
+    assert fixed.power_ == n
+    for method in ("compute_energy", "predict", "transform"):
+        assert_array_equal(getattr(memory, method)(X), getattr(fixed, method)(X))
+    assert_array_equal(
+        memory.recall(X, return_trajectory=True)[1],
+        fixed.recall(X, return_trajectory=True)[1],
+    )
+
+
+def test_no_power_keeps_all_patterns():
+    # Stored twice, a pattern has a lower energy than its neighbour for every power.
+    X = random_patterns(1, 20).repeat(3, axis=0)
+    X[2, 0] *= -1
+    memory = DenseAssociativeMemory("auto")
+    with pytest.warns(UserWarning, match="from 1 of 3 .* keeps more than power_=2"):
+        memory.fit(X)
+    # Others still need a larger one.
+    X = np.vstack([X, random_patterns(30, 20, seed=1)])
+    with pytest.warns(UserWarning, match="Not all .* keeps more than power_="):
+        memory.fit(X)
+    counts = {p: n_changed(RectifiedPolynomial(p), X) for p in POWERS[:9]}
+    assert memory.power_ == min(counts, key=counts.get) > 2
+
+
+def test_partial_fit_chooses_the_power_anew():
+    X = images(50)
+    memory = DenseAssociativeMemory("auto", random_state=0)
+    powers = [memory.partial_fit(part).power_ for part in np.split(X, [5, 20])]
+    expected = [DenseAssociativeMemory("auto").fit(X[:n]).power_ for n in (5, 20, 50)]
+    assert powers == expected == sorted(powers)
+    assert powers[0] < powers[-1]
+    assert memory.fit(X[:5]).power_ == powers[0]
+
+
+def test_power_at_recall():
+    X = images(50)
+    memory = DenseAssociativeMemory("auto").fit(X)
+    assert memory.set_params(power=2).score(X) == 0
+    assert memory.set_params(power="auto").score(X) == 1
+    copy = pickle.loads(pickle.dumps(memory))
+    assert copy.power_ == memory.power_
+    assert copy.score(X) == 1
+    assert not hasattr(clone(memory), "power_")
+
+
+@pytest.mark.parametrize("energy", ["exponential", literal.Quartic()], ids=str)
+def test_automatic_power_of_an_energy_without_power(energy):
+    X = random_patterns(4, 80)
+    memory = DenseAssociativeMemory("auto", energy=energy).fit(X)
+    assert memory.power_ is None
+    assert memory.score(X) == 1
+    memory.set_params(energy="polynomial")
+    with pytest.raises(ValueError, match="power='auto' is chosen by fit"):
+        memory.score(X)
+    assert memory.set_params(power=3).score(X) == 1
+
+
 # Energy, overlap, score
 
 
@@ -271,6 +486,58 @@ def test_score():
         memory.score(X, X[:, :49])
     with pytest.raises(ValueError, match="contains NaN"):
         memory.score(cues, cues)
+
+
+@pytest.mark.parametrize(
+    "rows, targets, message",
+    [
+        (slice(10, 20), None, "10 of 10 rows of X are not .* leaves as they are"),
+        (slice(4, 20), None, "10 of 16 rows of X"),
+        (slice(10, 20), slice(10, 20), "10 of 10 rows of y .* by chance only"),
+        (slice(0, 20), slice(0, 20), None),
+        (slice(0, 10), None, None),
+        (slice(10, 20), slice(0, 10), None),
+    ],
+)
+def test_score_of_patterns_that_were_never_stored(rows, targets, message):
+    X = random_patterns(20, 60)
+    memory = DenseAssociativeMemory(random_state=0).fit(X[:10])
+    y = None if targets is None else X[targets]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        memory.score(X[rows], y)
+    assert len(caught) == (message is not None)
+    for warning in caught:
+        assert re.search(message, str(warning.message))
+        assert warning.filename == __file__
+
+
+def test_search_of_the_power():
+    # As in the user guide.
+    X = images(50) > 0
+    flips = np.random.default_rng(0).random(X.shape) < 0.1
+
+    def share_recalled(memory, X, y=None):
+        return memory.score(X ^ flips, X)
+
+    memory = DenseAssociativeMemory(random_state=0)
+    everything = np.arange(len(X))
+    grid = {"power": [3, 10, "auto"]}
+    search = GridSearchCV(
+        memory, grid, scoring=share_recalled, cv=[(everything, everything)]
+    )
+    with pytest.warns(UserWarning, match="Not all") as caught:
+        search.fit(X)
+    assert not any("rows of" in str(warning.message) for warning in caught)
+    scores = [
+        clone(memory).set_params(power=p).fit(X).score(X ^ flips, X)
+        for p in grid["power"]
+    ]
+    assert_allclose(search.cv_results_["mean_test_score"], scores)
+    assert search.best_params_ == {"power": "auto"}
+    assert search.best_score_ > 0.9
+    with pytest.warns(UserWarning, match="GridSearchCV needs a scorer"):
+        GridSearchCV(memory, grid, cv=3).fit(X)
 
 
 # Input
@@ -373,7 +640,58 @@ def test_rounding_does_not_matter(feature_range, dtype):
     measured = np.where(X > 0, high, low).astype(dtype)
     scaled = MinMaxScaler(feature_range).fit_transform(measured)
     assert not np.isin(scaled, [-1, 0, 1]).all()
+    memory = DenseAssociativeMemory("auto", random_state=0).fit(scaled)
+    assert_array_equal(memory.memories_, X)
+    assert_array_equal(memory.recall(scaled), X)
+    assert memory.score(scaled, scaled) == 1
+    assert_array_equal(memory.compute_energy(scaled), memory.compute_energy(X))
+    assert_array_equal(memory.overlap(scaled)[1], 1)
+
+
+def test_rounding_of_single_precision_far_from_0():
+    X = random_patterns(20, 50)
+    low, high = np.sort(np.random.default_rng(0).normal(size=(2, 50)), axis=0)
+    scaler = MinMaxScaler((-1, 1)).fit(np.float32([low + 100, high + 100]))
+    # Measured again, the same values are one rounding off.
+    measured = np.where(X > 0, high, low).astype(np.float32) + np.float32(100)
+    scaled = scaler.transform(measured) * (1 + np.float32(1e-4))
+    assert scaled.dtype == np.float32
     assert_array_equal(DenseAssociativeMemory().fit(scaled).memories_, X)
+
+
+def test_zeros_are_no_small_measurements():
+    memory = DenseAssociativeMemory().fit(np.full((1, 3), 1e-17))
+    assert_array_equal(memory.memories_, [[-1, -1, -1]])
+    with pytest.raises(ValueError, match="holds -2e-08, 1e-08; 2 of 2 .*binarize=-5e-"):
+        memory.fit([[1e-8, -2e-8]])
+    # A cue is in the unit of the patterns.
+    cue = [[1e-8, np.nan, -2e-8]]
+    assert_array_equal(memory.recall(cue), [[-1, -1, -1]])
+
+
+@pytest.mark.parametrize(
+    "X, count, threshold",
+    [
+        (load_digits().data, "54641 of 115008", "4.9"),
+        ([[1, 2], [2, 2]], "3 of 4", "1.75"),
+        (np.array([[255, 0]], np.uint8), "1 of 2", "130.0"),
+        (np.float32([[2e5 + 0.1, 2e5 + 0.2]]), "2 of 2", "200000.148"),
+        ([[7, 7]], "2 of 2", "7.0"),
+        ([[-1e308, 1e308]], "2 of 2", "0.0"),
+        ([[0.5, np.nan, 0.25]], "2 of 3", "0.38"),
+        (pd.DataFrame([[3, 5], [pd.NA, 6]], dtype="Int64"), "3 of 4", "4.7"),
+    ],
+)
+def test_a_threshold_is_suggested(X, count, threshold):
+    memory = DenseAssociativeMemory()
+    n_features = np.shape(X)[1]
+    with pytest.raises(ValueError, match=f"{count} .* binarize={threshold}[0-9]*\\.$"):
+        memory.fit(X)
+    memory.fit(np.ones((1, n_features)))
+    for method in (memory.recall, memory.compute_energy, memory.overlap):
+        with pytest.raises(ValueError, match=f"X must .* binarize={threshold}"):
+            method(X)
+    memory.set_params(binarize=float(threshold)).recall(X)
 
 
 def test_refused_numbers_are_shown_with_all_digits():
@@ -406,6 +724,23 @@ def test_unknown_neurons_of_a_data_frame(unknown, dtype):
         memory.fit(cues)
     with pytest.raises(ValueError, match="Input y contains NaN"):
         memory.score(X, cues)
+
+
+def test_containers_that_hold_no_dense_data():
+    frame = pd.DataFrame.sparse.from_spmatrix(sparse.eye(3))
+    for X in (frame, sparse.csr_matrix(np.eye(3)), sparse.csr_array(np.eye(3))):
+        with pytest.raises(TypeError, match="^Sparse data was passed for X"):
+            DenseAssociativeMemory().fit(X)
+
+
+def test_frames_that_are_not_of_pandas():
+    pl = pytest.importorskip("polars")
+    X = random_patterns(4, 30) > 0
+    memory = DenseAssociativeMemory(clamp="known", random_state=0).fit(pl.DataFrame(X))
+    unknown = pl.lit(None).cast(pl.Boolean)
+    cues = pl.DataFrame(X).with_columns(column_29=unknown, column_28=unknown)
+    assert_array_equal(memory.recall(cues) > 0, X)
+    assert memory.score(cues, pl.DataFrame(X.astype(int))) == 1
 
 
 @pytest.mark.parametrize(

@@ -374,6 +374,22 @@ def test_automatic_temperature_follows_the_data(digits):
     assert_allclose(law(20, 500, 1000, mean=60.0) / law(20, 500, 1000), 4**0.45)
 
 
+def test_a_long_training_that_learns_nothing_warns_early(digits):
+    X, _, y, _ = digits
+
+    clf = small(max_iter=100, init=(-0.3, 0.3), temperature=5.0, tol=None)
+    clf.set_params(intercept_scaling=0, reinit_dead=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        clf.fit(X, y)
+    seen = [str(w.message) for w in caught if w.category is ConvergenceWarning]
+    assert [text[:16] for text in seen] == ["After 20 epochs ", "After 100 epochs"]
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.set_params(temperature="auto").fit(X, y)
+
+
 @pytest.mark.parametrize(
     "energy, n, mean",
     [

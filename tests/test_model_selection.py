@@ -393,14 +393,26 @@ def test_preset_is_the_papers(power, digits):
     clf.set_params(n_memories=20, max_iter=1).fit(X, y)
 
 
+@pytest.mark.parametrize("name", ["krotov-hopfield-2016", "krotov-hopfield-2016-short"])
 @pytest.mark.parametrize("power", [2, 3])
-def test_preset_learns(power, digits):
-    # From memories around -0.3, which all overlap with the background.
+def test_presets_learn(power, name, digits):
+    # The long one from memories around -0.3, which all overlap with the background.
     X_train, X_test, y_train, y_test = digits
-    parameters = preset("krotov-hopfield-2016", power=power)
+    parameters = preset(name, power=power)
     parameters |= {"n_memories": 200, "batch_size": 100, "max_iter": 60}
     clf = DenseAssociativeMemoryClassifier(**parameters, random_state=0)
     assert clf.fit(X_train, y_train).score(X_test, y_test) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("power", [2, 3])
+def test_the_papers_preset_learns_images(power, mnist):
+    parameters = preset("krotov-hopfield-2016", power=power)
+    parameters |= {"n_memories": 300, "batch_size": 100, "max_iter": 30}
+    parameters["learning_rate_decay"] = 0.998**29
+    clf = DenseAssociativeMemoryClassifier(**parameters, random_state=0)
+    clf.fit(mnist.X_train[:5000], mnist.y_train[:5000])
+    assert clf.score(mnist.X_test, mnist.y_test) > 0.6
 
 
 def test_unknown_preset():

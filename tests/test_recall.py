@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import skdam.recall
 from skdam._backends import recall_cpu
-from skdam._backends.overlap_tables import overlap_tables
+from skdam._backends.overlap_tables import overlap_tables, quick_tables
 from skdam._backends.recall_cpu import overlaps, recall, sweep_orders, unstable
 from skdam.energies import (
     Exponential,
@@ -323,3 +323,27 @@ def test_unstable_units_are_those_that_flip_first(energy):
     for unit in range(30):
         updated = update_one_unit(patterns, states, np.full(5, unit), energy)
         assert_array_equal(found[:, unit], updated[:, unit] != states[:, unit])
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 20.0])
+@pytest.mark.parametrize(
+    "energy",
+    [
+        *(RectifiedPolynomial(n) for n in (1, 1.5, 2, 3, 12.5, 30, 1000)),
+        *(Polynomial(n) for n in (2, 3, 4, 31)),
+        LogCosh(),
+        Softplus(),
+        Exponential(),
+    ],
+    ids=repr,
+)
+def test_quick_tables_decide_alike_at_stored_patterns(energy, temperature):
+    rng = np.random.default_rng(12)
+    patterns = rng.choice(np.array([-1, 1], np.int8), (24, 40))
+    # Neighbours, repetitions and negatives make ties.
+    near = patterns[:, :10] * np.where(np.arange(24) == 3, -1, 1)[:, None]
+    patterns = np.hstack([patterns, near, patterns[:, 5:15], -patterns[:, 30:]])
+    patterns = patterns.astype(np.int8)
+    quick = unstable(patterns, patterns.T, quick_tables(energy, 24, temperature))
+    exact = unstable(patterns, patterns.T, overlap_tables(energy, 24, temperature))
+    assert_array_equal(quick, exact)

@@ -7,6 +7,7 @@ A method is a pipeline. Data are a function of the number of the repeat that yie
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -46,11 +47,13 @@ def folds(
 
 def described(method: Pipeline) -> list[str]:
     """Return the steps with all parameters, which scikit-learn would abbreviate."""
-    return [
+    texts = [
         f"{type(step).__name__}"
         f"({', '.join(f'{k}={v!r}' for k, v in step.get_params().items())})"
         for _, step in method.steps
     ]
+    # Functions are named by their address, which changes.
+    return [re.sub(r" at 0x\w+", "", text) for text in texts]
 
 
 def compare(

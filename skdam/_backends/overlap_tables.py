@@ -23,7 +23,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..energies import Energy, NamedEnergy
 
-__all__ = ["OverlapTables", "energy_by_overlap", "overlap_tables"]
+__all__ = ["OverlapTables", "energy_by_overlap", "overlap_tables", "quick_tables"]
 
 DIGITS = 50
 """Decimal digits in which the tables are computed."""
@@ -149,6 +149,25 @@ def _span_error(energy: Energy, n_neurons: int) -> ValueError:
     )
 
 
+def quick_tables(energy: Energy, n_neurons: int, temperature: float) -> OverlapTables:
+    """Return tables in double precision, of F relative to its largest value.
+
+    They suffice for states with an overlap near N, beside which all that underflows is
+    nothing, and take no time. Decisions that rounding leaves open count as ties.
+
+    Raises
+    ------
+    ValueError
+        If the values of a custom energy are not finite.
+    """
+    if not isinstance(energy, NamedEnergy):
+        return _float_tables(energy, n_neurons, temperature)
+    with np.errstate(all="ignore"):
+        reach = np.arange(-n_neurons, n_neurons + 1) / temperature
+        values = energy.relative_value(reach[None])[0]
+    return _tables_of(np.where(np.isfinite(values), values, 0.0), n_neurons)
+
+
 def _float_tables(energy: Energy, n_neurons: int, temperature: float) -> OverlapTables:
     values = _float_values(energy, n_neurons, temperature)
     if not np.isfinite(values).all():
@@ -157,6 +176,10 @@ def _float_tables(energy: Energy, n_neurons: int, temperature: float) -> Overlap
             f"{n_neurons / temperature:.4g} of {n_neurons} neurons; a higher "
             "temperature makes them smaller."
         )
+    return _tables_of(values, n_neurons)
+
+
+def _tables_of(values: np.ndarray, n_neurons: int) -> OverlapTables:
     step, pull, rest = _combine(values)
     largest = 8 * np.abs(values).max()
     whole = largest < 2**53 and (values == np.rint(values)).all()

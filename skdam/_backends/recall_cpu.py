@@ -213,8 +213,9 @@ def unstable(
     rise = np.concatenate(rises, axis=1)
     flips = rise < -block.tolerance[:, None]
     unsure = np.transpose(np.nonzero(~flips & (rise < block.tolerance[:, None])))
-    for start in range(0, len(unsure), len(states)):
-        rows, units = unsure[start : start + len(states)].T
+    n_together = max(1, BLOCK_SIZE // patterns.shape[1])
+    for start in range(0, len(unsure), n_together):
+        rows, units = unsure[start : start + n_together].T
         flips[rows, units] = block.decide(rows, units) != states[rows, units]
     return flips
 

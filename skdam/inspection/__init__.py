@@ -11,6 +11,7 @@ results of :mod:`skdam.model_selection`. Classifiers may be at the end of a pipe
 The Displays need matplotlib.
 """
 
+from .blend import BlendDisplay
 from .contributions import DecisiveMemoriesDisplay, contributions, decisive_memories
 from .learning_curves import LearningCurvesDisplay
 from .memories import MemoriesDisplay
@@ -18,6 +19,7 @@ from .recognition_units import RecognitionUnitsDisplay, recognition_units
 from .window import WindowDisplay
 
 __all__ = [
+    "BlendDisplay",
     "DecisiveMemoriesDisplay",
     "LearningCurvesDisplay",
     "MemoriesDisplay",

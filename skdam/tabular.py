@@ -1,0 +1,659 @@
+"""A classifier for tables of numbers and categories, as they come in data frames."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from numbers import Integral, Number
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from scipy.optimize import minimize
+from scipy.special import softmax
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    StandardScaler,
+)
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
+
+from .classifier import DenseAssociativeMemoryClassifier
+from .model_selection import seeded
+
+__all__ = ["BlendedClassifier", "PiecewiseLinearEncoder", "make_tabular_classifier"]
+
+Array = Any
+
+MAX_CATEGORIES = 30
+"""Categories of a column that are told apart; the rarest ones are put together."""
+
+SMALL = 500
+"""Rows below which there are twice as many parts."""
+
+LEAST_LOG_P = -50.0
+
+
+def make_tabular_classifier(
+    kinds: list[tuple[str, Any]] | None = None,
+    *,
+    cv: Any = "auto",
+    n_jobs: int | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> Pipeline:
+    """Return a classifier for tables of numbers and categories.
+
+    Parameters
+    ----------
+    kinds : list of (str, classifier), optional
+        Classifiers to blend, see :class:`BlendedClassifier`. They get numbers:
+        standardised columns, and categories one-hot. The default is
+        :func:`default_kinds`.
+    cv : int, cross-validation splitter, iterable or "auto", default="auto"
+        Number of parts that the rows are divided into, or what divides them. "auto" is
+        5, or 10 below 500 rows.
+    n_jobs : int, default=None
+        Number of classifiers to train at once, as in :class:`joblib.Parallel`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the parts and of the classifiers.
+
+    Returns
+    -------
+    Pipeline
+        The steps ``"columns"``, a :class:`~sklearn.compose.ColumnTransformer`, and
+        ``"blend"``, a :class:`BlendedClassifier`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skdam import make_tabular_classifier
+    >>> X = pd.DataFrame({"size": [1, None, 2, 8] * 15, "shop": list("abca") * 15})
+    >>> y = ["cheap", "cheap", "cheap", "dear"] * 15
+    >>> clf = make_tabular_classifier(random_state=0).fit(X, y)
+    >>> clf.predict(pd.DataFrame({"size": [9.0], "shop": ["elsewhere"]}))
+    array(['dear'], dtype='<U5')
+    """
+    numbers = make_pipeline(
+        FunctionTransformer(_as_floats, feature_names_out="one-to-one"),
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        StandardScaler(),
+    )
+    categories = make_pipeline(
+        FunctionTransformer(_as_strings, feature_names_out="one-to-one"),
+        OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            max_categories=MAX_CATEGORIES,
+            sparse_output=False,
+        ),
+    )
+    columns = ColumnTransformer(
+        [
+            ("numbers", numbers, number_columns),
+            ("categories", categories, category_columns),
+        ]
+    )
+    kinds = default_kinds() if kinds is None else kinds
+    blend = BlendedClassifier(kinds, cv=cv, n_jobs=n_jobs, random_state=random_state)
+    return Pipeline([("columns", columns), ("blend", blend)])
+
+
+def default_kinds() -> list[tuple[str, Any]]:
+    """Return the classifiers that :func:`make_tabular_classifier` blends by default."""
+
+    def network(**parameters):
+        return DenseAssociativeMemoryClassifier(**parameters)
+
+    return [
+        ("smooth", network(error_exponent=1)),
+        ("sharp", network(error_exponent=5)),
+        (
+            "coded",
+            make_pipeline(PiecewiseLinearEncoder(), network(error_exponent=5)),
+        ),
+    ]
+
+
+# Columns
+
+
+def number_columns(X: Any) -> list:
+    """Return the columns of a table that hold numbers.
+
+    Raises
+    ------
+    TypeError
+        If a column holds dates.
+    """
+    return [name for name, column in _columns(X) if _is_number(column, name)]
+
+
+def category_columns(X: Any) -> list:
+    """Return the columns of a table that hold anything but numbers."""
+    return [name for name, column in _columns(X) if not _is_number(column, name)]
+
+
+def _columns(X: Any) -> list[tuple[Any, Any]]:
+    names = getattr(X, "columns", None)
+    if names is None:
+        X = np.asarray(X)
+        return [(i, X[:, i]) for i in range(X.shape[1])]
+    return [(name, X[name]) for name in names]
+
+
+def _is_number(column: Any, name: Any) -> bool:
+    if str(getattr(column, "dtype", "")) == "category":
+        return False
+    values = np.asarray(column)
+    kind = values.dtype.kind
+    if kind in "OUST":
+        known = [value for value in values.ravel().tolist() if not _is_missing(value)]
+        if any(hasattr(v, "strftime") or isinstance(v, timedelta) for v in known):
+            kind = "M"
+        else:
+            # Numbers that pandas keeps as objects, as with missing values.
+            return bool(known) and all(
+                isinstance(value, Number) and not isinstance(value, bool)
+                for value in known
+            )
+    if kind in "mM":
+        raise TypeError(
+            f"Column {name!r} holds dates or times. Replace it by numbers that mean "
+            "something for the classes, such as the month, the hour or an age."
+        )
+    return kind in "iuf"
+
+
+def _is_missing(value: Any) -> bool:
+    # None, pd.NA, and NaN or NaT, which differ from themselves.
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    return bool(value != value)
+
+
+def _as_floats(X: Any) -> np.ndarray:
+    """Return numbers in double precision; what is missing is NaN."""
+    X = np.asarray(X)
+    if X.dtype.kind == "O":
+        missing = np.array([[_is_missing(v) for v in row] for row in X.tolist()])
+        X = np.where(missing.reshape(X.shape), np.nan, X)
+    return X.astype(np.float64)
+
+
+def _as_strings(X: Any) -> np.ndarray:
+    """Return categories as strings; what is missing is None."""
+    X = np.asarray(X, dtype=object)
+    strings = [[None if _is_missing(v) else str(v) for v in row] for row in X.tolist()]
+    return np.array(strings, dtype=object).reshape(X.shape)
+
+
+class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Add to each column where between some of its quantiles its values are.
+
+    For edges ``e_0 < ... < e_q`` of a column, its smallest and its largest value among
+    them, the states ``clip((x - e_j) / (e_(j+1) - e_j), 0, 1)`` follow the column, less
+    their means and over the root of their summed variances. A network of few memories
+    finds thresholds in them that it hardly finds in the column. Columns of two values
+    stay as they are.
+
+    Parameters
+    ----------
+    n_edges : int, default=3
+        Number of edges between the smallest and the largest value of each column.
+    random_state : int, RandomState instance or None, default=None
+        Draws the quantiles at which these edges are; equal ones are taken once.
+
+    Attributes
+    ----------
+    edges_ : list of ndarray
+        Edges of each column; of columns that stay as they are, none.
+    n_features_in_ : int
+        Number of columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.tabular import PiecewiseLinearEncoder
+    >>> X = np.arange(10.0).reshape(-1, 1)
+    >>> PiecewiseLinearEncoder(n_edges=2, random_state=0).fit_transform(X).shape
+    (10, 4)
+    """
+
+    _parameter_constraints: dict = {
+        "n_edges": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, n_edges=3, *, random_state=None):
+        self.n_edges = n_edges
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Choose the edges.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted encoder.
+        """
+        X = validate_data(self, X, dtype=np.float64)
+        rng = check_random_state(self.random_state)
+        self.edges_, self._means, self._scales = [], [], []
+        for column in X.T:
+            edges, mean, scale = np.empty(0), np.empty(0), 1.0
+            if len(np.unique(column)) > 2:
+                shares = np.sort(rng.uniform(size=self.n_edges))
+                edges = np.unique(np.quantile(column, [0, *shares, 1]))
+                states = _states(column, edges)
+                mean = states.mean(axis=0)
+                scale = float(np.sqrt(states.var(axis=0).sum())) or 1.0
+            self.edges_.append(edges)
+            self._means.append(mean)
+            self._scales.append(scale)
+        return self
+
+    def transform(self, X):
+        """Return the columns, and behind them the states of each.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features + n_states)
+            Columns and states.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        coded = [
+            (_states(column, edges) - mean) / scale
+            for column, edges, mean, scale in zip(
+                X.T, self.edges_, self._means, self._scales, strict=True
+            )
+            if len(edges)
+        ]
+        return np.hstack([X, *coded])
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of columns and states.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the columns; by default those seen in ``fit``.
+
+        Returns
+        -------
+        ndarray of str
+            Names.
+        """
+        names = super().get_feature_names_out(input_features)
+        states = [
+            f"{name}_{j}"
+            for name, edges in zip(names, self.edges_, strict=True)
+            for j in range(len(edges) - 1)
+        ]
+        return np.array([*names, *states], dtype=object)
+
+
+def _states(column: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return ((column[:, None] - edges[:-1]) / np.diff(edges)).clip(0, 1)
+
+
+# The blend
+
+
+class BlendedClassifier(ClassifierMixin, _BaseComposition):
+    """A blend of classifiers whose weights are chosen on rows they were not trained on.
+
+    The rows are divided into parts. A classifier of each kind is trained for each part,
+    on all other rows. The probabilities of a kind for the rows that were left out are
+    calibrated, by two numbers for all its classifiers, and the kinds are then blended
+    with the weights that minimise the log-loss of these rows: one after the other, the
+    kind that lowers it most is added [1]_. A prediction is the weighted mean of the
+    calibrated probabilities of all classifiers.
+
+    Parameters
+    ----------
+    kinds : list of (str, classifier)
+        Names and classifiers with ``predict_proba``; pipelines that end in one, too.
+    cv : int, cross-validation splitter, iterable or "auto", default="auto"
+        Number of parts, or what divides the rows; "auto" is 5, or 10 below 500 rows.
+    n_rounds : int, default=20
+        How many times a kind is added.
+    n_jobs : int, default=None
+        Number of classifiers to train at once, as in :class:`joblib.Parallel`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the parts and of the classifiers.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    estimators_ : dict of list
+        The fitted classifiers of each kind, one for each part.
+    weights_ : dict of float
+        Weight of each kind.
+    left_out_loss_ : dict of float
+        Log-loss of the calibrated probabilities of each kind, and of the blend under
+        the name "blend", for rows left out of the training.
+    calibrations_ : dict of (float, float)
+        Of each kind, the power to which probabilities are raised, and the share of the
+        classes' frequencies that is then mixed in.
+    n_features_in_ : int
+        Number of features.
+
+    References
+    ----------
+    .. [1] R. Caruana et al., "Ensemble selection from libraries of models", ICML 2004.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skdam import DenseAssociativeMemoryClassifier
+    >>> from skdam.tabular import BlendedClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> kinds = [
+    ...     ("memory", DenseAssociativeMemoryClassifier()),
+    ...     ("linear", LogisticRegression()),
+    ... ]
+    >>> clf = BlendedClassifier(kinds, random_state=0).fit(X - X.mean(axis=0), y)
+    >>> sorted(clf.weights_)
+    ['linear', 'memory']
+    """
+
+    _parameter_constraints: dict = {
+        "kinds": [list],
+        "cv": ["cv_object", StrOptions({"auto"})],
+        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self, kinds, *, cv="auto", n_rounds=20, n_jobs=None, random_state=None
+    ):
+        self.kinds = kinds
+        self.cv = cv
+        self.n_rounds = n_rounds
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None):
+        """Train the classifiers, and choose the weights.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, which all classifiers must accept.
+
+        Returns
+        -------
+        self : object
+            The fitted blend.
+        """
+        self._check_kinds()
+        X, y = self._checked(X, y)
+        check_classification_targets(y)
+        weights = _check_sample_weight(sample_weight, X)
+        classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+        rng = check_random_state(self.random_state)
+        splits = self._splits(X, y, codes, counts, rng)
+        jobs = [
+            (seeded(clone(model), rng), *split)
+            for _, model in self.kinds
+            for split in splits
+        ]
+        results = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_part)(
+                model,
+                X,
+                y,
+                None if sample_weight is None else weights,
+                kept,
+                left_out,
+                classes,
+            )
+            for model, kept, left_out in jobs
+        )
+        left_out = np.concatenate([rows for _, rows in splits])
+        codes, weights = codes[left_out], weights[left_out]
+        self.prior_ = np.bincount(codes, weights, len(classes)) / weights.sum()
+        self.classes_ = classes
+        self.estimators_, self.calibrations_, self.left_out_loss_ = {}, {}, {}
+        own = {}
+        for number, (name, _) in enumerate(self.kinds):
+            of_kind = results[number * len(splits) : (number + 1) * len(splits)]
+            log_p = np.concatenate([log_p for _, log_p in of_kind])
+            self.estimators_[name] = [model for model, _ in of_kind]
+            self.calibrations_[name] = _calibrate(log_p, codes, self.prior_, weights)
+            p = _calibrated(log_p, self.calibrations_[name], self.prior_)
+            own[name] = p[np.arange(len(codes)), codes]
+            self.left_out_loss_[name] = _mean_loss(own[name], weights)
+        self.weights_ = _greedy_weights(own, weights, self.n_rounds)
+        blend = sum(self.weights_[name] * p for name, p in own.items())
+        self.left_out_loss_["blend"] = _mean_loss(blend, weights)
+        return self
+
+    def _checked(self, *data, reset: bool = True):
+        tags = self.__sklearn_tags__().input_tags
+        return validate_data(
+            self,
+            *data,
+            accept_sparse="csr" if tags.sparse else False,
+            dtype=None,
+            ensure_all_finite="allow-nan" if tags.allow_nan else True,
+            reset=reset,
+        )
+
+    def _check_kinds(self) -> None:
+        if not self.kinds:
+            raise ValueError("kinds is empty; it must hold at least one classifier.")
+        names, models = zip(*self.kinds, strict=True)
+        self._validate_names(names)
+        for name, model in self.kinds:
+            if not hasattr(model, "predict_proba"):
+                raise TypeError(
+                    f"kinds holds {name!r}, a {type(model).__name__} without "
+                    "predict_proba, which a blend needs."
+                )
+
+    def _splits(self, X, y, codes, counts, rng) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the rows that are kept, and those that are left out, of each part."""
+        n_parts = self.cv
+        if n_parts == "auto":
+            n_parts = 10 if len(codes) < SMALL else 5
+        if not isinstance(n_parts, Integral):
+            return list(check_cv(n_parts).split(X, y))
+        # Unlike those of StratifiedKFold, parts without a class are no fault here.
+        n_parts = min(n_parts, len(codes))
+        order = rng.permutation(len(codes))
+        order = order[np.argsort(codes[order], kind="stable")]
+        # The only row of a class is always trained on.
+        order = order[counts[codes[order]] > 1]
+        if not len(order):
+            raise ValueError(
+                f"y has {len(counts)} classes of one sample each; to leave rows out, "
+                "a class needs two."
+            )
+        parts = np.full(len(codes), -1)
+        parts[order] = np.arange(len(order)) % n_parts
+        n_parts = parts.max() + 1
+        return [
+            (np.flatnonzero(parts != part), np.flatnonzero(parts == part))
+            for part in range(n_parts)
+        ]
+
+    def predict_proba(self, X):
+        """Return the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities, in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        X = self._checked(X, reset=False)
+        total = np.zeros((X.shape[0], len(self.classes_)))
+        for name, models in self.estimators_.items():
+            if self.weights_[name]:
+                for model in models:
+                    log_p = _log_probabilities(model, X, self.classes_)
+                    p = _calibrated(log_p, self.calibrations_[name], self.prior_)
+                    total += self.weights_[name] / len(models) * p
+        return total / total.sum(axis=1, keepdims=True)
+
+    def predict(self, X):
+        """Return the most probable classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Class labels.
+        """
+        codes = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[codes]
+
+    def get_params(self, deep=True):
+        """Return the parameters, with ``deep`` those of the kinds, too.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to return the kinds by their names, and their parameters.
+
+        Returns
+        -------
+        dict
+            Parameters and their values.
+        """
+        return self._get_params("kinds", deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters, of the kinds by ``name__parameter``.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters and their values.
+
+        Returns
+        -------
+        self : object
+            The blend.
+        """
+        return self._set_params("kinds", **params)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        kinds = [get_tags(model).input_tags for _, model in self.kinds]
+        tags.input_tags.sparse = all(kind.sparse for kind in kinds)
+        tags.input_tags.allow_nan = all(kind.allow_nan for kind in kinds)
+        return tags
+
+
+def _fit_part(model, X, y, weights, kept, left_out, classes) -> tuple[Any, np.ndarray]:
+    """Return the model fitted to the rows kept, and ln p of those left out."""
+    keywords = {}
+    if weights is not None:
+        name = "sample_weight"
+        if isinstance(model, Pipeline):
+            name = f"{model.steps[-1][0]}__{name}"
+        keywords[name] = weights[kept]
+    model.fit(X[kept], y[kept], **keywords)
+    return model, _log_probabilities(model, X[left_out], classes)
+
+
+def _log_probabilities(model: Any, X: Any, classes: np.ndarray) -> np.ndarray:
+    result = np.full((X.shape[0], len(classes)), LEAST_LOG_P)
+    with np.errstate(divide="ignore"):
+        log_p = np.log(model.predict_proba(X))
+    places = np.searchsorted(classes, model.classes_)
+    result[:, places] = np.maximum(log_p, LEAST_LOG_P)
+    return result
+
+
+def _calibrated(
+    log_p: np.ndarray, calibration: tuple[float, float], prior: np.ndarray
+) -> np.ndarray:
+    power, share = calibration
+    return (1 - share) * softmax(power * log_p, axis=1) + share * prior
+
+
+def _calibrate(
+    log_p: np.ndarray, codes: np.ndarray, prior: np.ndarray, weights: np.ndarray
+) -> tuple[float, float]:
+    """Return the power and the share that minimise the loss of these rows."""
+    rows = np.arange(len(codes))
+
+    def objective(logarithms):
+        p = _calibrated(log_p, tuple(np.exp(logarithms)), prior)
+        return _mean_loss(p[rows, codes], weights)
+
+    bounds = [(math.log(0.05), math.log(5)), (math.log(1e-4), math.log(0.5))]
+    start = [0.0, math.log(0.01)]
+    found = minimize(objective, start, bounds=bounds, method="L-BFGS-B")
+    power, share = np.exp(found.x)
+    return float(power), float(share)
+
+
+def _mean_loss(p: np.ndarray, weights: np.ndarray) -> float:
+    return float(-np.average(np.log(p), weights=weights))
+
+
+def _greedy_weights(
+    own: dict[str, np.ndarray], weights: np.ndarray, n_rounds: int
+) -> dict[str, float]:
+    """Return the weights of kinds, by their probabilities of the true classes."""
+    counts = dict.fromkeys(own, 0)
+    total = np.zeros(len(weights))
+    for _ in range(n_rounds):
+        best = min(own, key=lambda name: _mean_loss(total + own[name], weights))
+        total = total + own[best]
+        counts[best] += 1
+    return {name: count / n_rounds for name, count in counts.items()}

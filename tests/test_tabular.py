@@ -1,0 +1,304 @@
+"""The classifier for tables: columns, coding, and the blend."""
+
+import pickle
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from scipy.special import softmax
+from sklearn.base import clone
+from sklearn.datasets import load_iris, make_classification
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_val_score
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skdam import DenseAssociativeMemoryClassifier, make_tabular_classifier
+from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+NETWORK = DenseAssociativeMemoryClassifier(20, max_iter=5)
+KINDS = [("linear", LogisticRegression()), ("bayes", GaussianNB())]
+
+
+@parametrize_with_checks(
+    [
+        BlendedClassifier([("linear", LogisticRegression()), ("memory", NETWORK)]),
+        PiecewiseLinearEncoder(random_state=0),
+    ]
+)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture
+def table():
+    """Return a frame with columns of all types, and labels that they decide."""
+    rng = np.random.default_rng(0)
+    n = 120
+    size = rng.normal(size=n)
+    shop = rng.choice(["corner", "market", "online"], n)
+    frame = pd.DataFrame(
+        {
+            "size": size,
+            "stock": pd.array(rng.integers(0, 9, n), dtype="Int64"),
+            "shop": shop,
+            "open": rng.random(n) < 0.5,
+            "grade": pd.Categorical(rng.choice([1, 2, 3], n)),
+            "code": [f"code {i}" for i in range(n)],
+            "mixed": rng.choice(np.array(["a", 1, 2.5], dtype=object), n),
+            "constant": 1.0,
+            "empty": np.nan,
+            "prices": rng.choice(np.array([1, 2.5, None], dtype=object), n),
+        }
+    )
+    for column in frame.columns:
+        frame[column] = frame[column].mask(rng.random(n) < 0.05)
+    frame["shop"] = frame["shop"].astype("category")
+    return frame, np.where((size > 0) ^ (shop == "online"), "buy", "sell")
+
+
+def columns_of(pipeline, name):
+    return list(pipeline["columns"].transformers_[name][2])
+
+
+def test_columns_of_all_types(table):
+    X, y = table
+    clf = make_tabular_classifier(KINDS, random_state=0).fit(X, y)
+    numbers, categories = columns_of(clf, 0), columns_of(clf, 1)
+    assert numbers == ["size", "stock", "constant", "empty", "prices"]
+    assert categories == ["shop", "open", "grade", "code", "mixed"]
+    names = clf["columns"].get_feature_names_out()
+    assert "categories__shop_online" in names
+    assert sum(name.startswith("categories__code") for name in names) == 30
+    assert np.isfinite(clf["columns"].transform(X)).all()
+    # Categories that were never seen, and columns in another order.
+    new = X.iloc[::-1, ::-1].copy()
+    new["shop"] = "elsewhere"
+    assert clf.predict(new).shape == y.shape
+    assert set(clf.predict(X)) == {"buy", "sell"}
+
+
+@pytest.mark.parametrize("kind", ["list", "objects", "floats", "strings"])
+def test_tables_without_names(kind, table):
+    X, y = table
+    X = X[["size", "shop"]].astype(object).where(X.notna(), None)
+    data = {
+        "list": X.to_numpy().tolist(),
+        "objects": X.to_numpy(),
+        "floats": X[["size"]].to_numpy(dtype=float, na_value=np.nan),
+        "strings": X[["shop"]].to_numpy().astype(str),
+    }[kind]
+    clf = make_tabular_classifier(KINDS, random_state=0).fit(data, y)
+    n_numbers = {"list": 1, "objects": 1, "floats": 1, "strings": 0}[kind]
+    assert len(columns_of(clf, 0)) == n_numbers
+    assert_allclose(clf.predict_proba(data).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        pd.date_range("2020", periods=12),
+        pd.timedelta_range("1h", periods=12),
+        [date(2020, 1, 1)] * 12,
+        pd.period_range("2020", periods=12, freq="D"),
+        pd.date_range("2020", periods=12, tz="UTC"),
+    ],
+    ids=lambda dates: str(getattr(dates, "dtype", "date")),
+)
+def test_dates_are_refused_by_name(dates):
+    X = pd.DataFrame({"size": range(12), "sold": dates})
+    with pytest.raises(TypeError, match="'sold' holds dates or times"):
+        make_tabular_classifier(KINDS).fit(X, [0, 1] * 6)
+
+
+def test_default_kinds_beat_chance_by_far(table):
+    X, y = table
+    X = X[["size", "shop"]]
+    clf = make_tabular_classifier(random_state=0)
+    assert cross_val_score(clf, X, y, cv=3).mean() > 0.9
+
+
+def test_parameters_are_visible(table):
+    X, y = table
+    clf = make_tabular_classifier([("memory", NETWORK)], cv=2, random_state=0)
+    grid = {"blend__memory__power": [2, 3], "columns__categories": ["drop"]}
+    search = GridSearchCV(clf, grid, cv=2).fit(X, y)
+    assert len(search.cv_results_["params"]) == 2
+    assert clf.set_params(blend__memory__power=5)["blend"].kinds[0][1].power == 5
+
+
+# Coding
+
+
+def test_coding_is_piecewise_linear():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=200), rng.integers(0, 2, 200), np.ones(200)])
+    encoder = PiecewiseLinearEncoder(n_edges=4, random_state=0).fit(X)
+    edges = encoder.edges_[0]
+    assert len(edges) == 6
+    assert edges[0] == X[:, 0].min() and edges[-1] == X[:, 0].max()
+    assert not len(encoder.edges_[1]) and not len(encoder.edges_[2])
+    Z = encoder.transform(X)
+    assert_array_equal(Z[:, :3], X)
+    assert_allclose(Z[:, 3:].mean(axis=0), 0, atol=1e-12)
+    assert_allclose(Z[:, 3:].var(axis=0).sum(), 1)
+    # The literal states, whose sum of lengths gives the column again.
+    states = np.zeros((200, 5))
+    for i, x in enumerate(X[:, 0]):
+        for j in range(5):
+            width = edges[j + 1] - edges[j]
+            states[i, j] = min(max((x - edges[j]) / width, 0), 1)
+    scale = np.sqrt(states.var(axis=0).sum())
+    assert_allclose(Z[:, 3:], (states - states.mean(axis=0)) / scale)
+    assert_allclose(edges[0] + states @ np.diff(edges), X[:, 0])
+    # Beyond the edges nothing changes.
+    far = encoder.transform([[1e9, 0, 0], [edges[-1], 0, 0]])
+    assert_array_equal(far[0, 3:], far[1, 3:])
+
+
+def test_names_of_states():
+    X = pd.DataFrame({"size": [1.0, 2, 3, 4], "open": [0, 1, 0, 1]})
+    encoder = PiecewiseLinearEncoder(n_edges=1, random_state=0).fit(X)
+    names = ["size", "open", "size_0", "size_1"]
+    assert_array_equal(encoder.get_feature_names_out(), names)
+    assert encoder.transform(X).shape == (4, 4)
+
+
+# The blend
+
+
+def test_blend_is_what_its_parts_say():
+    X, y = make_classification(300, n_informative=4, n_classes=3, random_state=0)
+    labels = np.array(["a", "b", "c"])[y]
+    splits = list(ShuffleSplit(3, test_size=0.3, random_state=0).split(X))
+    clf = BlendedClassifier(KINDS, cv=splits, random_state=0).fit(X, labels)
+    expected = np.zeros((len(X), 3))
+    losses = {}
+    left_out = np.concatenate([rows for _, rows in splits])
+    prior = np.bincount(y[left_out]) / len(left_out)
+    for name, model in KINDS:
+        power, share = clf.calibrations_[name]
+        parts = []
+        for (kept, rows), fitted in zip(splits, clf.estimators_[name], strict=True):
+            model = clone(model).fit(X[kept], labels[kept])
+            log_p = np.log(model.predict_proba(X))
+            assert_allclose(fitted.predict_proba(X), np.exp(log_p))
+            p = (1 - share) * softmax(power * log_p, axis=1) + share * prior
+            expected += clf.weights_[name] * p / 3
+            parts.append(p[rows])
+        losses[name] = log_loss(y[left_out], np.concatenate(parts))
+        assert_allclose(clf.left_out_loss_[name], losses[name])
+        # Calibration can only lower the loss of these rows.
+        raw = [
+            fitted.predict_proba(X[rows])
+            for (_, rows), fitted in zip(splits, clf.estimators_[name], strict=True)
+        ]
+        assert losses[name] <= log_loss(y[left_out], np.concatenate(raw)) + 1e-9
+    assert_allclose(clf.predict_proba(X), expected)
+    assert_array_equal(clf.predict(X), clf.classes_[expected.argmax(axis=1)])
+    assert_allclose(sum(clf.weights_.values()), 1)
+    assert clf.left_out_loss_["blend"] <= min(losses.values())
+
+
+def test_a_useless_kind_gets_no_weight():
+    X, y = load_iris(return_X_y=True)
+    kinds = [("chance", DummyClassifier()), *KINDS]
+    clf = BlendedClassifier(kinds, random_state=0).fit(X, y)
+    assert clf.weights_["chance"] == 0
+    assert_allclose(clf.left_out_loss_["chance"], np.log(3), rtol=1e-2)
+
+
+def test_overconfident_probabilities_are_calibrated():
+    X, y = make_classification(400, flip_y=0.4, random_state=0)
+    clf = BlendedClassifier([("near", KNeighborsClassifier(1))], random_state=0)
+    _, share = clf.fit(X, y).calibrations_["near"]
+    # One in three is wrong, at a probability of 0.
+    assert share > 0.3
+    assert clf.left_out_loss_["near"] < 1
+    assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("n_rows, n_parts", [(499, 10), (500, 5)])
+def test_number_of_parts(n_rows, n_parts):
+    X, y = make_classification(n_rows, random_state=0)
+    clf = BlendedClassifier(KINDS, random_state=0).fit(X, y)
+    assert len(clf.estimators_["linear"]) == n_parts
+
+
+def test_rare_classes():
+    X, y = load_iris(return_X_y=True)
+    y = y.astype(object)
+    y[0], y[1:3] = "single", "pair"
+    y = y.astype(str)
+    clf = BlendedClassifier(KINDS[:1], random_state=0).fit(X, y)
+    # The only row of a class is never left out.
+    assert all("single" in model.classes_ for model in clf.estimators_["linear"])
+    assert clf.predict_proba(X).shape == (150, 5)
+    with pytest.raises(ValueError, match="classes of one sample each"):
+        clf.fit(X[:3], ["a", "b", "c"])
+
+
+def test_a_class_that_a_part_misses():
+    X, y = load_iris(return_X_y=True)
+    splits = [(np.arange(100), np.arange(100, 150)), (np.arange(150), np.arange(100))]
+    clf = BlendedClassifier(KINDS, cv=splits).fit(X, y)
+    assert len(clf.estimators_["bayes"][0].classes_) == 2
+    assert np.isfinite(clf.predict_proba(X)).all()
+
+
+def test_weights_count_as_repeated_rows():
+    X, y = load_iris(return_X_y=True)
+    weights = np.where(y == 0, 3.0, 1.0)
+    clf = BlendedClassifier(KINDS, random_state=0).fit(X, y, weights)
+    unweighted = BlendedClassifier(KINDS, random_state=0).fit(X, y)
+    assert_allclose(clf.prior_, [0.6, 0.2, 0.2])
+    assert (clf.predict_proba(X) != unweighted.predict_proba(X)).any()
+    coded = BlendedClassifier(
+        make_tabular_classifier()["blend"].kinds[-1:], cv=2, random_state=0
+    )
+    coded.fit(X, y, sample_weight=weights)
+
+
+def test_same_seed_same_probabilities(table):
+    X, y = table
+    kinds = [("memory", NETWORK), ("coded", clone(NETWORK))]
+    first, second = (
+        make_tabular_classifier(kinds, cv=2, n_jobs=n, random_state=3).fit(X, y)
+        for n in (None, 2)
+    )
+    expected = first.predict_proba(X)
+    assert_array_equal(second.predict_proba(X), expected)
+    assert_array_equal(pickle.loads(pickle.dumps(first)).predict_proba(X), expected)
+
+
+def test_sparse_data():
+    X, y = load_iris(return_X_y=True)
+    kinds = [("linear", LogisticRegression()), ("memory", NETWORK)]
+    dense = BlendedClassifier(kinds, cv=2, random_state=0).fit(X, y)
+    clf = BlendedClassifier(kinds, cv=2, random_state=0).fit(sparse.csr_array(X), y)
+    assert_allclose(
+        clf.predict_proba(sparse.csr_array(X)), dense.predict_proba(X), atol=0.05
+    )
+
+
+@pytest.mark.parametrize(
+    "kinds, error, match",
+    [
+        ([], ValueError, "kinds is empty"),
+        ([("a", GaussianNB()), ("a", GaussianNB())], ValueError, "not unique"),
+        ([("a", RidgeClassifier())], TypeError, "'a', a RidgeClassifier without"),
+        ("all", ValueError, "'kinds' parameter"),
+    ],
+)
+def test_bad_kinds(kinds, error, match):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(error, match=match):
+        BlendedClassifier(kinds).fit(X, y)
