@@ -92,9 +92,9 @@ def likeliest_cause(statistics: Statistics, temperature_ratio: float) -> str:
     if len(dominant_features(statistics)[0]):
         return "the features differ in scale, and should be scaled first"
     if temperature_ratio > 3:
-        return f"the temperature is {temperature_ratio:.2g} times too high"
+        return f"the temperature is {temperature_ratio:.3g} times too high"
     if temperature_ratio < 1 / 3:
-        return f"the temperature is {1 / temperature_ratio:.2g} times too low"
+        return f"the temperature is {1 / temperature_ratio:.3g} times too low"
     if statistics.mean_length > 3 * statistics.total_std:
         return "the features are far from 0, and should be centred first"
     return "training was too short, or the temperature does not suit"

@@ -374,9 +374,10 @@ def get_energy(energy: str | Energy, power: float = 3) -> Energy:
         if energy not in known:
             raise ValueError(f"energy={energy!r} is unknown; known: {sorted(known)}.")
         kind = known[energy]
-        # Few bytes of NumPy's would overflow, and fractions are no powers of arrays.
-        power = int(power) if isinstance(power, Integral) else float(power)
-        return kind(power) if "power" in kind.__dataclass_fields__ else kind()
+        if "power" not in kind.__dataclass_fields__:
+            return kind()
+        # NumPy's few bytes would overflow, and fractions are no powers of arrays.
+        return kind(int(power) if isinstance(power, Integral) else float(power))
     if not isinstance(energy, Energy) or isinstance(energy, type):
         raise TypeError(
             f"energy={energy!r} must be a name in {sorted(known)} or an object with "
