@@ -425,8 +425,8 @@ def auto_intercept(statistics: Statistics) -> float:
     total = statistics.total_std
     if not 0 < total < math.inf:
         return 0.0
-    share = max(0.0, 1 - (statistics.std_along_mean / total) ** 2)
-    # A hypotenuse and a ratio below 1, so that no square overflows.
+    # Ratios up to 1, and a hypotenuse, so that no square overflows.
+    share = 1 - min(1.0, statistics.std_along_mean / total) ** 2
     common = math.sqrt(share) * statistics.mean_length
     state = total * (total / math.hypot(total, common))
     if not state:

@@ -201,7 +201,10 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
     if sparse.issparse(X):
         variance += unstored * mean**2
     # Constant but for rounding, of numbers between 1 and 2.
-    variance[variance < 64 * n_samples * np.finfo(float).eps ** 2] = 0
+    rounding = 64 * n_samples * np.finfo(float).eps ** 2
+    variance[variance < rounding] = 0
+    if along < rounding * length**2:
+        along = 0.0
     return Statistics(
         effective,
         unit * float(np.sqrt(shares @ squares)),

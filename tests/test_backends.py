@@ -244,6 +244,8 @@ def test_training_does_what_the_equations_say(energy, exact, loss):
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("energy", [RectifiedPolynomial(3), RectifiedPolynomial(20)])
 def test_ways_through_a_step(energy, compact, changes, monkeypatch):
+    # Each of these switches off, or on, what is done only where it pays.
+    monkeypatch.setattr(cpu, "MOST_PREPARED_BYTES", 0 if compact else 2**30)
     monkeypatch.setattr(cpu, "COMPACT_ABOVE", 0 if compact else 2**62)
     monkeypatch.setattr(cpu, "MEMORIES_IN_SHARD", 3)
     monkeypatch.setattr(cpu, "TILE_ELEMENTS", 20)

@@ -156,6 +156,22 @@ def test_sizes_of_sparse_and_dense_samples_are_the_same(offset, width):
         assert_allclose(one, other, rtol=1e-3)
 
 
+def test_sizes_are_the_same_in_slices(monkeypatch):
+    X = np.random.default_rng(0).normal(3, 1, size=(50, 4)).round()
+    containers = X, sparse.csr_array(X)
+    together = [(*describe(Z), sample_hashes(Z)) for Z in containers]
+    monkeypatch.setattr("skdam._samples.ELEMENTS_AT_ONCE", 12)
+    monkeypatch.setattr("skdam._backends.inputs.ELEMENTS_AT_ONCE", 12)
+    for Z, expected in zip(containers, together, strict=True):
+        for one, other in zip((*describe(Z), sample_hashes(Z)), expected, strict=True):
+            assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_constant_beside_tiny_features_has_an_intercept_of_0():
+    X = np.c_[1e-300 * np.random.default_rng(0).normal(size=(9, 4)), np.full(9, 7.0)]
+    assert auto_intercept(describe(X)) == 0
+
+
 def test_sizes_of_each_feature_keep_their_digits():
     X = np.random.default_rng(0).normal(size=(50, 4))
     sizes = np.array([1e-250, 1e-5, 1.0, 1e250])

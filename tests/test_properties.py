@@ -101,7 +101,7 @@ def parameters_of(estimator, *fixed):
 parameters = parameters_of(
     DenseAssociativeMemoryClassifier, "init", "temperature_ramp", "class_weight"
 )
-given_twice = st.fixed_dictionaries(
+compound = st.fixed_dictionaries(
     {},
     optional={
         "temperature_ramp": st.tuples(
@@ -175,6 +175,7 @@ LABELS = {
     "str": lambda codes: np.array(["a", "b", "c"])[codes],
     "object": lambda codes: np.array(["a", "b", "c"], object)[codes],
     "float": lambda codes: codes - 1.0,
+    "dates": lambda codes: codes.astype("M8[D]"),
     "series": lambda codes: pd.Series(codes, dtype="Int64"),
     "category": lambda codes: pd.Series(
         np.array(["a", "b", "c"])[codes], dtype="category"
@@ -217,7 +218,7 @@ def check_predictions(clf, X):
     assert np.isfinite(clf.memories_).all()
 
 
-@given(parameters, given_twice, data())
+@given(parameters, compound, data())
 def test_fit_works_or_names_what_is_wrong(params, more, Xy):
     clf = classifier(params | more)
     if attempt(clf.fit, *Xy) is None:
