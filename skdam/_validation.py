@@ -156,13 +156,18 @@ def _refuse(dates: Any, what: str) -> None:
 def check_labels(y: Any, name: str = "y") -> np.ndarray:
     """Return labels as a vector on the host, none of them missing."""
     with naming(name):
-        y = column_or_1d(to_numpy(y), warn=True)
-        if y.dtype.kind in "OMm" and any(map(_is_missing, y)):
-            raise ValueError(f"Input {name} contains NaN, or other missing labels.")
-        with np.errstate(invalid="ignore"):
-            assert_all_finite(y, input_name=name)
+        y = _without_missing(column_or_1d(to_numpy(y), warn=True), name)
         check_classification_targets(y)
     return y
+
+
+def _without_missing(labels: np.ndarray, name: str) -> np.ndarray:
+    """Return labels, or say that some are missing."""
+    if labels.dtype.kind in "OMm" and any(map(_is_missing, labels)):
+        raise ValueError(f"Input {name} contains NaN, or other missing labels.")
+    with np.errstate(invalid="ignore"):
+        assert_all_finite(labels, input_name=name)
+    return labels
 
 
 def _is_missing(label: Any) -> bool:
@@ -198,7 +203,8 @@ def check_training_data(
     """
     X = check_samples(estimator, X, reset=previous is None)
     y = check_labels(y)
-    check_consistent_length(X, y)
+    with naming("X and y"):
+        check_consistent_length(X, y)
     classes = _check_classes(y, classes, previous, incremental)
     codes = encode(y, classes)
     weights = _check_weights(sample_weight, estimator.class_weight, codes, classes)
@@ -219,7 +225,9 @@ def _check_classes(
     y: np.ndarray, classes: Any, previous: np.ndarray | None, incremental: bool
 ) -> np.ndarray:
     if classes is not None:
-        classes = np.unique(column_or_1d(np.asarray(to_numpy(classes))))
+        with naming("classes"):
+            classes = column_or_1d(np.asarray(to_numpy(classes)))
+            classes = np.unique(_without_missing(classes, "classes"))
     if previous is not None:
         if classes is not None and not np.array_equal(previous, classes):
             raise ValueError(
@@ -231,8 +239,6 @@ def _check_classes(
         return np.unique(y)
     if classes is None:
         raise ValueError("classes must be given in the first call of partial_fit.")
-    if classes.dtype.kind == "f" and np.isnan(classes).any():
-        raise ValueError(f"classes must not hold NaN; got {classes.tolist()}.")
     if len(classes) < 2:
         raise ValueError(f"classes must name two or more; got {classes.tolist()}.")
     return classes

@@ -36,6 +36,7 @@ from ._validation import (
     decode,
     encode,
     in_type,
+    naming,
     on_device,
     python_parameters,
     restored_on_error,
@@ -921,7 +922,8 @@ class DenseAssociativeMemoryClassifier(
         """
         X = self._checked(X, "compute_energy")
         y = check_labels(y)
-        check_consistent_length(X, y)
+        with naming("X and y"):
+            check_consistent_length(X, y)
         classes = to_numpy(self.classes_)
         states = 2 * np.eye(len(classes))[encode(y, classes)] - 1
         energies = self.network_.at(Device.of(X)).energies(X, states)

@@ -152,6 +152,8 @@ def test_missing_labels_are_refused_by_name(labels, iris):
         small().fit(X, y, X_val=X, y_val=y_bad)
     with pytest.raises(ValueError, match="y contains NaN"):
         small(max_iter=1).fit(X, y).compute_energy(X, y_bad)
+    with pytest.raises(ValueError, match="classes contains NaN"):
+        small().partial_fit(X, y, classes=labels)
 
 
 def test_labels_of_another_kind_are_unknown(iris):
