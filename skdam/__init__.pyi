@@ -12,6 +12,7 @@ from . import network as network
 from . import recall as recall
 from . import tabular as tabular
 from . import updates as updates
+from ._checkpoint import Checkpoint as Checkpoint
 from .associative_memory import DenseAssociativeMemory as DenseAssociativeMemory
 from .classifier import (
     DenseAssociativeMemoryClassifier as DenseAssociativeMemoryClassifier,

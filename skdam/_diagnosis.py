@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ._devices import take_rows, to_numpy
-from ._samples import Samples
+from ._samples import Samples, Statistics
+from ._validation import dominant_features
 from .losses import PowerError
 
-__all__ = ["describe_failure"]
+__all__ = ["describe_failure", "likeliest_cause"]
 
 SATURATED = -4.5
 """Score below which tanh is -1 to within 3e-4."""
@@ -72,7 +73,28 @@ def _describe(
     recall = np.mean([right[codes == code].mean() for code in np.unique(codes)])
     chance = 1 / len(np.unique(codes))
     if recall - chance < 0.25 * (1 - chance):
-        silent = np.median(np.abs(own)) * m < 0.01
+        silent = np.median(np.abs(own)) < 0.01 / m
         state = "hardly respond to" if silent else "hardly tell apart"
         return f"the classification units {state} the samples"
     return None
+
+
+def likeliest_cause(statistics: Statistics, temperature_ratio: float) -> str:
+    """Say what most likely made a training fail.
+
+    Parameters
+    ----------
+    statistics : Statistics
+        Sizes of the training samples.
+    temperature_ratio : float
+        Temperature of the training over the automatic one.
+    """
+    if len(dominant_features(statistics)[0]):
+        return "the features differ in scale, and should be scaled first"
+    if temperature_ratio > 3:
+        return f"the temperature is {temperature_ratio:.3g} times too high"
+    if temperature_ratio < 1 / 3:
+        return f"the temperature is {1 / temperature_ratio:.3g} times too low"
+    if statistics.mean_length > 3 * statistics.total_std:
+        return "the features are far from 0, and should be centred first"
+    return "training was too short, or the temperature does not suit"

@@ -10,6 +10,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import assert_all_finite, validate_data
 
 from ._devices import to_numpy
+from ._validation import as_numbers, naming
 
 __all__ = ["read_states"]
 
@@ -25,8 +26,8 @@ def read_states(
     With ``reset`` the number and names of the features are set; otherwise they are
     checked. ``name`` is the name of X in errors.
     """
-    X = np.asarray(X) if isinstance(X, list | tuple) else to_numpy(X)
-    try:
+    with naming(name):
+        X = as_numbers(to_numpy(X), name)
         values = check_array(
             X,
             dtype="numeric",
@@ -34,13 +35,6 @@ def read_states(
             estimator=memory,
             input_name=name,
         )
-    except TypeError as error:
-        if "float()" not in str(error):
-            raise
-        raise TypeError(
-            f"{name} holds values that are neither numbers nor booleans ({error}); an "
-            "unknown neuron is NaN."
-        ) from error
     if values.dtype.kind == "O":
         # scikit-learn leaves some nullable columns as objects.
         is_pandas = hasattr(X, "iloc")

@@ -41,6 +41,12 @@ ROUNDING_OF_INTERCEPT = 0.1
 Standardised features are then not at the edge between two powers.
 """
 
+LOWEST, HIGHEST = 1e-305, 1e305
+"""Bounds of the temperature, within which it has a finite inverse."""
+
+MOST_INTERCEPT = 4.0
+"""Ratio from which on an intercept follows the samples of ``partial_fit``."""
+
 SMALL_STEP = 2**22
 """Multiplications in a step below which double precision costs nothing."""
 
@@ -249,7 +255,9 @@ def resolve(
     # Where the start, the order or the epochs are the user's, the rule is the paper's.
     plain = given or not params["shuffle"] or incremental
     n_memories = _n_memories(params, n_samples, n_classes, given, previous)
-    intercept = _intercept(params["intercept_scaling"], statistics, given, previous)
+    intercept = _intercept(
+        params["intercept_scaling"], statistics, given, previous, incremental
+    )
     batch_size = _batch_size(params["batch_size"], n_samples)
     max_iter = _max_iter(params["max_iter"], n_samples, batch_size)
     temperature, scale = params["temperature"], 1.0
@@ -274,6 +282,15 @@ def resolve(
         auto += float(getattr(energy, "power", 0)) / 4
     if temperature == "auto":
         temperature = auto
+    ramp = TemperatureRamp(*(params["temperature_ramp"] or ()))
+    for factor in (1.0, ramp.factor):
+        if not LOWEST < factor * temperature * scale < HIGHEST:
+            raise ValueError(
+                f"temperature={temperature:.4g}, times the factor {factor:.4g} of "
+                f"temperature_ramp and in units {scale:.4g} of the features, must be "
+                f"above {LOWEST} and below {HIGHEST}. Scale the features, or change "
+                "temperature, temperature_ramp or intercept_scaling."
+            )
     noise, reinit = params["input_noise"], params["reinit_dead"]
     if noise == "auto":
         noise = 0.0 if plain else INPUT_NOISE
@@ -296,7 +313,7 @@ def resolve(
         intercept=intercept,
         temperature=float(temperature),
         auto_temperature=auto,
-        ramp=TemperatureRamp(*(params["temperature_ramp"] or ())),
+        ramp=ramp,
         input_scale=scale,
         max_iter=max_iter,
         learning_rate=LearningRate(
@@ -355,13 +372,21 @@ def _batch_size(batch_size: Any, n_samples: int) -> int:
     return max(least, min(MOST_BATCH, -(-n_samples // 30)))
 
 
-def _intercept(value: Any, statistics: Statistics, given: bool, previous: Any) -> float:
+def _intercept(
+    value: Any, statistics: Statistics, given: bool, previous: Any, incremental: bool
+) -> float:
     if previous is not None:
         if value not in ("auto", previous.intercept):
             raise ValueError(
                 f"intercept_scaling={value} differs from that of the previous call, "
                 f"{previous.intercept}; it cannot be changed while training continues."
             )
+        following = auto_intercept(statistics) if incremental and value == "auto" else 0
+        if following and previous.intercept:
+            # Only where the first samples were on another scale.
+            ratio = following / previous.intercept
+            if not 1 / MOST_INTERCEPT < ratio < MOST_INTERCEPT:
+                return following
         return previous.intercept
     if value != "auto":
         return float(value)
@@ -404,10 +429,14 @@ def auto_intercept(statistics: Statistics) -> float:
     total = statistics.total_std
     if not 0 < total < math.inf:
         return 0.0
-    share = max(0.0, 1 - (statistics.std_along_mean / total) ** 2)
-    common = share * (statistics.mean_length / total) ** 2
-    log_state = math.log2(total) - math.log2(1 + common) / 2
-    return 2.0 ** round(log_state - ROUNDING_OF_INTERCEPT)
+    # Ratios up to 1, and a hypotenuse, so that no square overflows.
+    share = 1 - min(1.0, statistics.std_along_mean / total) ** 2
+    common = math.sqrt(share) * statistics.mean_length
+    state = total * (total / math.hypot(total, common))
+    if not state:
+        return 0.0
+    # The largest power of 2 that is a number.
+    return 2.0 ** min(1023, round(math.log2(state) - ROUNDING_OF_INTERCEPT))
 
 
 def auto_temperature(

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
-from sklearn.utils.extmath import row_norms
 
 from ._backends.inputs import sample_hashes
 from ._devices import take_rows, to_numpy
@@ -144,8 +143,8 @@ class Statistics(NamedTuple):
 def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
     """Return the statistics of dense or sparse samples, some at a time.
 
-    Features are divided by the largest magnitude before anything is squared, and sums
-    of squares are taken around the mean, so that no scale and no offset of the
+    Each feature is divided by its largest magnitude before anything is squared, and
+    sums of squares are taken around the mean, so that no scale and no offset of the
     features loses digits.
 
     Examples
@@ -165,48 +164,69 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
         shares = weights / weights.max()
         effective = float(shares.sum() ** 2 / (shares**2).sum())
         shares = shares / shares.sum()
-    scale = max(
-        (float(np.abs(part).max()) for _, part in _slices(X) if part.size), default=0.0
-    )
-    if not scale:
+    largest = np.zeros(n_features)
+    for _, part in _slices(X):
+        highest = abs(part).max(axis=0)
+        if sparse.issparse(highest):
+            highest = highest.toarray().ravel()
+        np.maximum(largest, highest, out=largest)
+    if not largest.any():
         return Statistics(effective, 0.0, 0.0, 0.0, np.zeros(n_features), 0.0, 0.0)
+    # Powers of 2 round nothing.
+    units = np.ldexp(1.0, np.frexp(largest)[1] - 1)
+    unit = float(units[largest.argmax()])
+    units[largest == 0] = unit
+    ratios = units / unit
     l1, squares = np.empty((2, n_samples))
-    mean, variance, filled = np.zeros((3, n_features))
-    for rows, part in _slices(X, scale):
-        l1[rows] = np.asarray(abs(part).sum(axis=1)).ravel()
-        squares[rows] = row_norms(part, squared=True)
+    mean, variance, unstored = np.zeros((3, n_features))
+    for rows, part in _slices(X, units):
+        l1[rows] = abs(part) @ ratios
+        squares[rows] = _squares(part) @ ratios**2
         mean += part.T @ shares[rows]
-    length = float(np.linalg.norm(mean))
-    direction = mean / (length or 1)
+    length = float(np.linalg.norm(ratios * mean))
+    direction = ratios * mean / (length or 1)
     along = 0.0
-    for rows, part in _slices(X, scale):
+    for rows, part in _slices(X, units):
         share = shares[rows]
-        along += float(share @ (part @ direction - length) ** 2)
+        along += float(share @ (part @ (ratios * direction) - length) ** 2)
         if sparse.issparse(part):
             # What is stored around the mean; below, the mean's square for the rest.
-            filled += part.astype(bool).T @ share
+            unstored += share.sum() - part.astype(bool).T @ share
             part.data -= mean[part.indices]
-            variance += part.power(2).T @ share
         else:
             part -= mean
-            variance += share @ np.square(part, out=part)
+        variance += _squares(part).T @ share
+    # What is 0 but for rounding would weigh more than the variance of large numbers.
+    unstored[unstored < n_samples * np.finfo(float).eps] = 0
     if sparse.issparse(X):
-        variance += np.maximum(1 - filled, 0) * mean**2
+        variance += unstored * mean**2
+    # Constant but for rounding, of numbers between 1 and 2.
+    rounding = 64 * n_samples * np.finfo(float).eps ** 2
+    variance[variance < rounding] = 0
+    if along < rounding * length**2:
+        along = 0.0
     return Statistics(
         effective,
-        scale * float(np.sqrt(shares @ squares)),
-        scale * float(shares @ l1),
-        scale * float(l1.max()),
-        scale * np.sqrt(variance),
-        scale * length,
-        scale * float(np.sqrt(along)),
-        scale * float(np.abs(mean).sum()),
-        scale * float(mean.sum()),
+        unit * float(np.sqrt(shares @ squares)),
+        unit * float(shares @ l1),
+        unit * float(l1.max()),
+        units * np.sqrt(variance),
+        unit * length,
+        unit * float(np.sqrt(along)),
+        unit * float(np.abs(ratios * mean).sum()),
+        unit * float(ratios @ mean),
     )
 
 
-def _slices(X: Array, scale: float | None = None) -> Iterator[tuple[slice, Any]]:
-    """Yield rows of X on the host in double precision; unknown features are 0."""
+def _squares(part: Any) -> Any:
+    return part.power(2) if sparse.issparse(part) else np.square(part)
+
+
+def _slices(X: Array, units: np.ndarray | None = None) -> Iterator[tuple[slice, Any]]:
+    """Yield rows of X on the host in double precision; unknown features are 0.
+
+    Features are divided by their units.
+    """
     stored = X.nnz // X.shape[0] if sparse.issparse(X) else X.shape[1]
     for rows in gen_batches(X.shape[0], max(1, ELEMENTS_AT_ONCE // max(1, stored))):
         part = take_rows(X, rows)
@@ -220,6 +240,6 @@ def _slices(X: Array, scale: float | None = None) -> Iterator[tuple[slice, Any]]
             # What is not stored is 0, and so nothing that is stored may be.
             part.eliminate_zeros()
             values = part.data
-        if scale is not None:
-            values /= scale
+        if units is not None:
+            values /= units[part.indices] if sparse.issparse(X) else units
         yield rows, part

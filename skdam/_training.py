@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_cupy_array
+from array_api_compat import array_namespace, is_cupy_array
 
 from . import _backends
 from ._checkpoint import FitFile
@@ -108,10 +108,6 @@ class TrainingState:
         Loss and accuracy on the validation data after each epoch.
     accuracy : float
         Share of correct predictions in the last epoch, each minibatch before its step.
-    statistics : Statistics or None
-        Sizes of all samples that ``partial_fit`` has seen.
-    n_samples : int
-        Number of these samples.
     interrupted, finished : bool
         Whether the user interrupted the training; and whether it came to its end.
     """
@@ -127,8 +123,6 @@ class TrainingState:
     validation_loss_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
     accuracy: float = math.nan
-    statistics: Any = None
-    n_samples: int = 0
     interrupted: bool = False
     finished: bool = False
 
@@ -277,6 +271,7 @@ def train(
     tol = stopping.tol or 0.0
     may_stop = stopping.tol is not None and (validation is None or stopping.early)
     end = run.n_earlier + stopping.max_iter
+    xp = array_namespace(run.network.weights)
     with _backends.trainer(run.network, samples, settings, run.velocity) as backend:
         # The trainer has its own from now on.
         run.velocity = None
@@ -292,6 +287,10 @@ def train(
                     None if is_last else orders.draw_ahead,
                 )
                 _check_finite(metrics.loss, epoch, backend.network)
+                if is_last:
+                    # The loss is that before each step.
+                    total = float(xp.sum(backend.network.weights))
+                    _check_finite(total, epoch, backend.network, "sum of the memories")
                 if (
                     epoch < settings.n_reinit_epochs
                     and (epoch + 1) % settings.reinit_every == 0
@@ -302,6 +301,7 @@ def train(
                     loss, score = run.network.mean_loss_and_accuracy(
                         validation.X, validation.codes, validation.weights
                     )
+                    _check_finite(loss, epoch, backend.network, "validation loss")
                     run.validation_loss_curve.append(loss)
                     run.validation_scores.append(score)
                 run.loss_curve.append(metrics.loss)
@@ -383,13 +383,15 @@ class _Orders:
             self._drawn = None
 
 
-def _check_finite(loss: float, epoch: int, network: Network) -> None:
-    if not math.isfinite(loss):
+def _check_finite(
+    value: float, epoch: int, network: Network, name: str = "loss"
+) -> None:
+    if not math.isfinite(value):
         raise ValueError(
-            f"The loss is {loss} after epoch {epoch + 1}: numbers are too large for "
+            f"The {name} is {value} after epoch {epoch + 1}: numbers are too large for "
             f"the memories, which are {network.weights.dtype}. Raise temperature, now "
-            f"{network.temperature:.4g}, lower learning_rate_init, or scale the "
-            "features."
+            f"{network.temperature:.4g}, lower input_noise or learning_rate_init, or "
+            "scale the features."
         )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 from scipy import sparse
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import (
     assert_all_finite,
     check_array,
@@ -30,14 +34,20 @@ from ._devices import Device, to_numpy
 from ._samples import Samples, Statistics
 
 __all__ = [
+    "as_numbers",
+    "as_python",
     "check_init",
+    "check_labels",
     "check_samples",
     "check_training_data",
     "check_validation_data",
     "decode",
+    "dominant_features",
     "encode",
     "in_type",
+    "naming",
     "on_device",
+    "python_parameters",
     "restored_on_error",
     "warn_if_batch_differs",
     "warn_if_scales_differ",
@@ -46,62 +56,122 @@ __all__ = [
 DOMINANT_SHARE = 0.99
 """Share of the variance in a few features above which a warning is due."""
 
+GAP = 100.0
+"""Ratio of standard deviations that sets features of another scale apart."""
+
 MOST_CHANGE = 5.0
 """Ratio of the lengths of samples above which a warning is due."""
+
+DATES = "date", "time", "duration", "period", "month"
+"""How the types of dates and durations begin, in pandas, Arrow and polars."""
 
 SAMPLES = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": "allow-nan"}
 """What samples may be: NaN is a neuron of unknown state."""
 
 
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Let the errors of what is called name the array that was given."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if isinstance(error, NotFittedError) or re.search(rf"\b{name}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from error
+
+
 def check_samples(
-    estimator: Any, X: Any, *y: Any, reset: bool = False, name: str = "X"
+    estimator: Any, X: Any, *, reset: bool = False, name: str = "X"
 ) -> Any:
-    """Return samples, and labels if given, that suit an estimator.
+    """Return samples that suit an estimator.
 
     Features are compared by their names, where X is a data frame.
     """
-    _refuse_dates(X, name)
-    if name != "X":
-        _check_feature_names(estimator, X, reset=False)
-        X = check_array(X, **SAMPLES, input_name=name)
-        if X.shape[1] != estimator.n_features_in_:
-            raise ValueError(
-                f"{name} has {X.shape[1]} features, but X has "
-                f"{estimator.n_features_in_}."
-            )
-    else:
-        X = validate_data(estimator, X, *y, **SAMPLES, reset=reset)
-    only = X[0] if isinstance(X, tuple) else X
-    if sparse.issparse(only) and not only.has_canonical_format:
-        only = only.copy()
-        only.sum_duplicates()
-        X = (only, *X[1:]) if isinstance(X, tuple) else only
+    # NumPy would warn of the sum of what is infinite, which is refused.
+    with naming(name), np.errstate(invalid="ignore"):
+        X = as_numbers(X, name)
+        if name == "X":
+            X = validate_data(estimator, X, **SAMPLES, reset=reset)
+        else:
+            _check_feature_names(estimator, X, reset=False)
+            X = check_array(X, **SAMPLES, input_name=name)
+            if X.shape[1] != estimator.n_features_in_:
+                raise ValueError(
+                    f"{name} has {X.shape[1]} features, but X has "
+                    f"{estimator.n_features_in_}."
+                )
+        if is_numpy_array(X) and X.dtype.kind == "O":
+            # scikit-learn leaves some columns of extension types as they are.
+            X = as_numbers(X, name).astype(np.float64)
+            assert_all_finite(X, allow_nan=True, input_name=name)
+    if sparse.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
     return X
 
 
-def _refuse_dates(X: Any, name: str) -> None:
-    """Raise an error that names columns of dates and durations, if there are any."""
-    if hasattr(X, "dtypes") and hasattr(X, "columns"):
-        kinds = [getattr(kind, "numpy_dtype", kind) for kind in X.dtypes]
-        columns = [
-            column
-            for column, kind in zip(X.columns, kinds, strict=True)
-            if str(kind)
-            .lower()
-            .startswith(("datetime", "timedelta", "duration", "date"))
-        ]
-        what = f"columns {columns} of {name} hold"
-    else:
-        kind = getattr(getattr(X, "dtype", None), "kind", "")
-        columns, what = (
-            kind in ("M", "m") and isinstance(X, np.ndarray),
-            f"{name} holds",
-        )
-    if columns:
+def as_numbers(X: Any, name: str) -> Any:
+    """Return X with NaN for what pandas calls NA, if it holds no dates.
+
+    Dates among Python objects would become numbers, or errors that say nothing.
+    """
+    if isinstance(X, list | tuple):
+        X = np.asarray(X)
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        dates, has_objects = [], False
+        for place, (column, dtype) in enumerate(zip(X.columns, X.dtypes, strict=True)):
+            dtype = getattr(getattr(dtype, "categories", None), "dtype", dtype)
+            if str(dtype) == "object":
+                has_objects = True
+                if _holds_dates(X.iloc[:, place]):
+                    dates.append(column)
+            elif str(dtype).lower().startswith(DATES):
+                dates.append(column)
+        _refuse(dates, f"Columns {dates} of {name} hold")
+        return X.where(X.notna(), np.nan) if has_objects else X
+    if isinstance(X, np.ndarray):
+        if X.dtype.kind in "mM":
+            _refuse(True, f"{name} holds")
+        if X.dtype.kind == "O":
+            _refuse(_holds_dates(X.flat), f"{name} holds")
+            missing = [type(value).__name__ == "NAType" for value in X.flat]
+            return np.where(np.reshape(missing, X.shape), np.nan, X)
+    return X
+
+
+def _holds_dates(values: Any) -> bool:
+    kinds = datetime.date, datetime.time, datetime.timedelta
+    return any(isinstance(v, (*kinds, np.datetime64, np.timedelta64)) for v in values)
+
+
+def _refuse(dates: Any, what: str) -> None:
+    if dates:
         raise ValueError(
-            f"{what[0].upper()}{what[1:]} dates or durations, which are not numbers; "
-            "convert them first, to the days since a date for example."
+            f"{what} dates or durations, which are not numbers; convert them first, to "
+            "the days since a date for example."
         )
+
+
+def check_labels(y: Any, name: str = "y") -> np.ndarray:
+    """Return labels as a vector on the host, none of them missing."""
+    with naming(name):
+        y = _without_missing(column_or_1d(to_numpy(y), warn=True), name)
+        check_classification_targets(y)
+    return y
+
+
+def _without_missing(labels: np.ndarray, name: str) -> np.ndarray:
+    """Return labels, or say that some are missing."""
+    if labels.dtype.kind in "OMm" and any(map(_is_missing, labels)):
+        raise ValueError(f"Input {name} contains NaN, or other missing labels.")
+    with np.errstate(invalid="ignore"):
+        assert_all_finite(labels, input_name=name)
+    return labels
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or type(label).__name__ == "NAType" or bool(label != label)
 
 
 def check_training_data(
@@ -131,19 +201,16 @@ def check_training_data(
     previous : array or None
         Classes of the network with which training goes on.
     """
-    X, y = check_samples(estimator, X, y, reset=previous is None)
-    y = to_numpy(y)
-    check_classification_targets(y)
+    X = check_samples(estimator, X, reset=previous is None)
+    y = check_labels(y)
+    with naming("X and y"):
+        check_consistent_length(X, y)
     classes = _check_classes(y, classes, previous, incremental)
     codes = encode(y, classes)
-    weights = _check_weights(
-        to_numpy(sample_weight), estimator.class_weight, codes, classes
-    )
+    weights = _check_weights(sample_weight, estimator.class_weight, codes, classes)
     samples = Samples(X, codes.astype(np.int32), weights)
     if sample_weight is not None:
-        samples.sample_weights = _check_weights(
-            to_numpy(sample_weight), None, codes, classes
-        )
+        samples.sample_weights = _check_weights(sample_weight, None, codes, classes)
     if weights is not None and not (weights > 0).all():
         samples = samples.take(np.flatnonzero(weights > 0))
     if len(classes) < 2:
@@ -158,7 +225,9 @@ def _check_classes(
     y: np.ndarray, classes: Any, previous: np.ndarray | None, incremental: bool
 ) -> np.ndarray:
     if classes is not None:
-        classes = np.unique(column_or_1d(np.asarray(to_numpy(classes))))
+        with naming("classes"):
+            classes = column_or_1d(np.asarray(to_numpy(classes)))
+            classes = np.unique(_without_missing(classes, "classes"))
     if previous is not None:
         if classes is not None and not np.array_equal(previous, classes):
             raise ValueError(
@@ -170,22 +239,28 @@ def _check_classes(
         return np.unique(y)
     if classes is None:
         raise ValueError("classes must be given in the first call of partial_fit.")
-    if classes.dtype.kind == "f" and np.isnan(classes).any():
-        raise ValueError(f"classes must not hold NaN; got {classes.tolist()}.")
     if len(classes) < 2:
         raise ValueError(f"classes must name two or more; got {classes.tolist()}.")
     return classes
 
 
 def _check_weights(
-    sample_weight: Any, class_weight: Any, codes: np.ndarray, classes: np.ndarray
+    sample_weight: Any,
+    class_weight: Any,
+    codes: np.ndarray,
+    classes: np.ndarray,
+    name: str = "sample_weight",
 ) -> np.ndarray | None:
     """Return the product of sample and class weights over the largest, or None."""
     weights = None
     if sample_weight is not None:
-        weights = _check_sample_weight(
-            sample_weight, codes, dtype=np.float64, ensure_non_negative=True
-        )
+        with naming(name):
+            weights = _check_sample_weight(
+                to_numpy(sample_weight),
+                codes,
+                dtype=np.float64,
+                ensure_non_negative=True,
+            )
         # Products and squares of what follows must neither overflow nor underflow.
         weights = weights / (weights.max() or 1)
     if class_weight is not None:
@@ -215,8 +290,8 @@ def _share_of_classes(
     for key, weight in class_weight.items():
         if not isinstance(weight, Real) or not 0 <= weight < np.inf:
             raise ValueError(
-                f"class_weight[{key!r}]={weight!r} must be a finite number that is not "
-                "negative."
+                f"class_weight[{as_python(key)!r}]={as_python(weight)!r} must be a "
+                "finite number that is not negative."
             )
         which = _places_of(key, classes)
         if which.size:
@@ -227,32 +302,37 @@ def _share_of_classes(
     unnamed = classes[np.setdiff1d(codes, np.flatnonzero(named))].tolist()
     if strangers and unnamed:
         raise ValueError(
-            f"class_weight names {strangers}, which are not among the classes, and "
-            f"does not name the classes {unnamed}; the classes are "
-            f"{classes.tolist()}."
+            f"class_weight names {list(map(as_python, strangers))}, which are not "
+            f"among the classes, and does not name the classes {unnamed}; the classes "
+            f"are {classes.tolist()}."
         )
     return share
 
 
 def _places_of(key: Any, classes: np.ndarray) -> np.ndarray:
     """Return where among the classes a key of a dict is: nowhere, or at one place."""
-    if isinstance(key, str) != (classes.dtype.kind in "US") and (
-        classes.dtype.kind != "O"
-    ):
-        return np.empty(0, int)
-    if classes.dtype.kind == "M":
-        key = np.datetime64(key)
+    if classes.dtype.kind in "mM":
+        # NumPy takes the number 1 for a day, or for no date at all.
+        if not _holds_dates([key]):
+            return np.empty(0, int)
+        key = np.asarray(key, classes.dtype.kind + "8")[()]
     with warnings.catch_warnings():
         # NumPy warns where it compares what cannot be compared.
         warnings.simplefilter("ignore")
-        return np.array(
-            [i for i, label in enumerate(classes) if np.all(label == key)], int
-        )
+        same = [label == key for label in classes]
+    # Of sequences, each element would be compared.
+    return np.flatnonzero([isinstance(x, bool | np.bool_) and bool(x) for x in same])
 
 
 def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
     """Return the number of each label's class; every label must be known."""
-    unknown = np.setdiff1d(y, classes)
+    kinds = {
+        "f" if labels.dtype.kind in "biuf" else labels.dtype.kind
+        for labels in (y, classes)
+    }
+    # NumPy would find the number 1 among strings and durations.
+    mixed = len(kinds - {"O"}) > 1
+    unknown = np.unique(y) if mixed else np.setdiff1d(y, classes)
     if len(unknown):
         raise ValueError(
             f"{name} holds labels {unknown.tolist()} that are not among the classes "
@@ -293,13 +373,34 @@ def check_validation_data(
             f"X_val must live where X does, on {device.device} in {device.xp.__name__}."
         )
     X_val = check_samples(estimator, X_val, name="X_val")
-    y_val = column_or_1d(to_numpy(y_val), warn=True)
-    check_consistent_length(X_val, y_val)
+    y_val = check_labels(y_val, "y_val")
+    with naming("X_val and y_val"):
+        check_consistent_length(X_val, y_val)
     codes = encode(y_val, classes, "y_val")
     weights = None
     if sample_weight_val is not None:
-        weights = _check_weights(to_numpy(sample_weight_val), None, codes, classes)
+        weights = _check_weights(
+            sample_weight_val, None, codes, classes, "sample_weight_val"
+        )
     return Samples(X_val, codes, weights)
+
+
+def as_python(value: Any) -> Any:
+    """Return a parameter with Python's numbers in place of NumPy's and others."""
+    if isinstance(value, tuple):
+        return tuple(map(as_python, value))
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
+def python_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator, with Python's numbers."""
+    params = {k: as_python(v) for k, v in estimator.get_params(deep=False).items()}
+    for name, value in params.items():
+        if isinstance(value, int) and value > sys.float_info.max:
+            raise ValueError(f"{name} must be at most {sys.float_info.max:.4g}.")
+    return params
 
 
 def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> Any:
@@ -318,8 +419,8 @@ def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> A
             if -1 <= mean <= 1 and 0 <= std < np.inf:
                 return mean, std
         raise ValueError(
-            f"init={init!r} must be a tuple of a mean in [-1, 1] and a standard "
-            "deviation that is not negative, or an array of memories."
+            f"init={as_python(init)!r} must be a tuple of a mean in [-1, 1] and a "
+            "standard deviation that is not negative, or an array of memories."
         )
     memories = check_array(to_numpy(init), dtype=np.float64, input_name="init")
     n_rows = len(memories) if n_memories == "auto" else n_memories
@@ -330,7 +431,7 @@ def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> A
         )
     farthest = memories.flat[np.abs(memories).argmax()]
     if abs(farthest) > 1:
-        raise ValueError(f"init must lie in [-1, 1]; it holds {farthest!r}.")
+        raise ValueError(f"init must lie in [-1, 1]; it holds {float(farthest)!r}.")
     return memories
 
 
@@ -355,31 +456,46 @@ def in_type(X: Any, dtype: Any, name: str) -> Any:
 
 def warn_if_scales_differ(statistics: Statistics, name: str, stacklevel: int) -> None:
     """Warn if a few of the features are all that overlaps can tell."""
-    largest = statistics.std.max(initial=0.0)
-    variance = (statistics.std / (largest or 1)) ** 2
-    varying = int((variance > 0).sum())
-    order = np.argsort(-variance, kind="stable")
-    total = variance.sum()
-    for n_few in range(1, min(3, varying - 1) + 1):
-        few = order[:n_few]
-        if variance[few].sum() <= DOMINANT_SHARE * total:
-            continue
-        if n_few > 1 and varying < 2 * n_few:
-            break
-        share = variance[few].sum() / total
-        which = (
-            f"Feature {few[0]} of {name} has"
-            if n_few == 1
-            else f"Features {', '.join(map(str, few))} of {name} have"
-        )
-        warnings.warn(
-            f"{which} {share:.2%} of the variance of all {len(variance)}, so that the "
-            "others hardly count in the overlaps. Scale the features first, with "
-            "StandardScaler for example.",
-            UserWarning,
-            stacklevel=stacklevel + 1,
-        )
+    few, share = dominant_features(statistics)
+    if not len(few):
         return
+    listed = ", ".join(map(str, few[:5])) + (", ..." if len(few) > 5 else "")
+    which = (
+        f"Feature {listed} of {name} has"
+        if len(few) == 1
+        else (f"Features {listed} of {name} have")
+    )
+    warnings.warn(
+        f"{which} {share:.2%} of the variance of all {len(statistics.std)}, so that "
+        "the others hardly count in the overlaps. Scale the features first, with "
+        "StandardScaler for example.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+def dominant_features(statistics: Statistics) -> tuple[np.ndarray, float]:
+    """Return the features beside which all others hardly vary, and their share.
+
+    One, two or three are named for their share of the variance alone, if they are at
+    most half of the features that vary; others if there is a gap behind them.
+    """
+    order = np.argsort(-statistics.std, kind="stable")
+    std = statistics.std[order]
+    varying = np.count_nonzero(std)
+    if varying < 2:
+        return order[:0], 0.0
+    std = std[:varying] / std[0]
+    shares = np.cumsum(std**2)[:-1] / (std**2).sum()
+    numbers = np.arange(1, varying)
+    is_few = (numbers == 1) | ((numbers <= 3) & (2 * numbers <= varying))
+    with np.errstate(over="ignore", divide="ignore"):
+        has_gap = std[:-1] / std[1:] > GAP
+    found = (shares > DOMINANT_SHARE) & (is_few | has_gap)
+    if not found.any():
+        return order[:0], 0.0
+    first = int(found.argmax())
+    return order[: first + 1], float(shares[first])
 
 
 def warn_if_batch_differs(new: Statistics, old: Statistics, stacklevel: int) -> None:
@@ -407,7 +523,7 @@ def restored_on_error(estimator: Any) -> Iterator[None]:
             # Curves grow in place.
             name: list(value) if isinstance(value, list) else value
             for name, value in vars(estimator).items()
-            if name.endswith("_") or name == "_run"
+            if name.endswith("_") or name in ("_run", "_seen")
         }
 
     before = fitted()

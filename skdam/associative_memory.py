@@ -22,11 +22,11 @@ from sklearn.utils.validation import check_is_fitted
 from ._backends import recall_cpu, recall_cuda
 from ._backends.overlap_tables import energy_by_overlap, overlap_tables
 from ._backends.recall_cpu import RecallResult, recall_in_blocks
-from ._devices import compute_device, to_numpy
+from ._devices import check_device_name, compute_device, to_numpy
 from ._fixed_points import POWERS, choose_power, count_unstable, sample_memories
 from ._patterns import read_states
 from ._state import PlainStateMixin
-from ._validation import restored_on_error
+from ._validation import python_parameters, restored_on_error
 from .energies import ENERGY_CONSTRAINT, Energy, NamedEnergy, get_energy
 
 __all__ = ["DenseAssociativeMemory"]
@@ -261,6 +261,7 @@ class DenseAssociativeMemory(
 
     def _store(self, X, onward: bool):
         self._validate_params()
+        python_parameters(self)
         get_energy(self.energy, 2 if self.power == "auto" else self.power)
         with restored_on_error(self):
             memories, _ = read_states(self, X, reset=not onward)
@@ -294,9 +295,9 @@ class DenseAssociativeMemory(
             # One pattern after another would otherwise take as long as a whole sample.
             sample = sample_memories(memories, n_new)
             try:
-                n_unstable = count_unstable(
-                    memories, sample, get_energy(self.energy, power), self.temperature
-                )
+                energy = get_energy(self.energy, power)
+                temperature = float(self.temperature)
+                n_unstable = count_unstable(memories, sample, energy, temperature)
             except Exception:  # Whatever fails here, recall will report.
                 return power
             advice = (
@@ -513,6 +514,8 @@ class DenseAssociativeMemory(
         """Return cues as -1, 0 (unknown) and 1, and the type of float to return."""
         check_is_fitted(self)
         self._validate_params()
+        python_parameters(self)
+        check_device_name(self.device)
         return read_states(self, X, allow_nan=self.allow_unknown)
 
     def _has_power(self) -> bool:
@@ -548,7 +551,7 @@ class DenseAssociativeMemory(
         return energy_by_overlap(
             self._energy(),
             self.n_features_in_,
-            self.temperature,
+            float(self.temperature),
             len(self.memories_),
         )
 
@@ -558,7 +561,9 @@ class DenseAssociativeMemory(
         energy_of_overlap: np.ndarray | None = None,
         stacklevel: int = 3,
     ) -> RecallResult:
-        tables = overlap_tables(self._energy(), self.n_features_in_, self.temperature)
+        tables = overlap_tables(
+            self._energy(), self.n_features_in_, float(self.temperature)
+        )
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         flop = FLOP_OF_UPDATE * states.size * len(self.memories_)
         device = compute_device(self.device, states, flop)

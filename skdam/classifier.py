@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,20 +31,24 @@ from ._devices import (
     n_stored,
     to_numpy,
 )
-from ._diagnosis import describe_failure
+from ._diagnosis import describe_failure, likeliest_cause
 from ._resolve import Settings, resolve
 from ._samples import Samples, describe
 from ._state import PlainStateMixin
 from ._training import Stopping, TrainingState, initial_weights, train
 from ._validation import (
+    as_python,
     check_init,
+    check_labels,
     check_samples,
     check_training_data,
     check_validation_data,
     decode,
     encode,
     in_type,
+    naming,
     on_device,
+    python_parameters,
     restored_on_error,
     warn_if_batch_differs,
     warn_if_scales_differ,
@@ -504,6 +509,7 @@ class DenseAssociativeMemoryClassifier(
         classes=None,
         incremental=False,
     ):
+        params = python_parameters(self)
         self._check_parameters(incremental)
         checkpoint = checkpoint_of(self)
         if checkpoint is not None and incremental:
@@ -527,10 +533,6 @@ class DenseAssociativeMemoryClassifier(
             incremental=incremental,
             previous=None if previous is None else to_numpy(self.classes_),
         )
-        params = {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in self.get_params(deep=False).items()
-        }
         params["init"] = check_init(
             self.init, samples.X.shape[1], len(classes), self.n_memories
         )
@@ -552,11 +554,12 @@ class DenseAssociativeMemoryClassifier(
         if previous is None:
             warn_if_scales_differ(statistics, "X", stacklevel=4)
         n_seen = len(samples)
-        if incremental and previous is not None and self._run is not None:
-            before = self._run.statistics, self._run.n_samples
-            warn_if_batch_differs(statistics, before[0], stacklevel=4)
-            statistics = before[0].averaged(statistics, before[1], n_seen)
-            n_seen += before[1]
+        if incremental and previous is not None:
+            earlier, n_earlier = self._seen
+            warn_if_batch_differs(statistics, earlier, stacklevel=4)
+            statistics = earlier.averaged(statistics, n_earlier, n_seen)
+            n_seen += n_earlier
+        self._seen = statistics, n_seen
         settings = resolve(
             params,
             statistics,
@@ -585,7 +588,6 @@ class DenseAssociativeMemoryClassifier(
             self._train(
                 run, samples, validation, settings, given, home, rng, incremental, file
             )
-        run.statistics, run.n_samples = statistics, n_seen
         self._run = run if incremental else None
         self._report(run, samples, settings, incremental)
         return self
@@ -604,27 +606,31 @@ class DenseAssociativeMemoryClassifier(
             raise ValueError("sample_weight_val needs X_val and y_val.")
         if not self.early_stopping:
             return samples, None
-        # A class of a single sample cannot be divided, and stays in training.
-        counts = np.bincount(samples.codes)
-        common = np.flatnonzero(counts[samples.codes] > 1)
-        try:
-            _, held_out = train_test_split(
-                common,
-                test_size=self.validation_fraction,
-                stratify=samples.codes[common],
-                random_state=rng,
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping=True cannot set validation_fraction="
-                f"{self.validation_fraction} of {len(samples)} samples of "
-                f"{len(classes)} classes aside: every class needs a sample on each "
-                "side. Change validation_fraction, or pass X_val and y_val."
-            ) from error
+        held_out = self._set_aside(samples.codes, rng)
         kept = np.setdiff1d(np.arange(len(samples)), held_out)
         validation = samples.take(held_out)
         validation.weights = validation.sample_weights
         return samples.take(kept), validation
+
+    def _set_aside(self, codes: np.ndarray, rng) -> np.ndarray:
+        """Draw the samples to validate on; each class keeps one to train on."""
+        fraction = float(self.validation_fraction)
+        # A class of a single sample cannot be divided, and stays in training.
+        common = np.flatnonzero(np.bincount(codes)[codes] > 1)
+        if not common.size:
+            raise ValueError(
+                "early_stopping=True cannot set samples aside, as every class has a "
+                "single one; pass X_val and y_val."
+            )
+        try:
+            return train_test_split(
+                common, test_size=fraction, stratify=codes[common], random_state=rng
+            )[1]
+        except ValueError:
+            # Too few samples for one of each class on each side.
+            first_of_each_class = np.unique(codes, return_index=True)[1]
+            rest = rng.permutation(np.setdiff1d(common, first_of_each_class))
+            return rest[: math.ceil(fraction * len(common))]
 
     def _start(
         self, init, settings: Settings, n_classes: int, rng, incremental: bool
@@ -632,8 +638,13 @@ class DenseAssociativeMemoryClassifier(
         """Return the run to train: from new memories, or on from previous ones."""
         run = getattr(self, "_run", None)
         if hasattr(self, "network_") and (incremental or self.warm_start):
-            network = self.network_
-            network = replace(network, confidence=settings.confidence)
+            network = replace(
+                self.network_,
+                intercept=settings.intercept,
+                loss=settings.loss,
+                input_scale=settings.input_scale,
+                confidence=settings.confidence,
+            )
             if not incremental:
                 return TrainingState(network)
             if run is None:
@@ -704,7 +715,10 @@ class DenseAssociativeMemoryClassifier(
                 placed,
                 settings,
                 Stopping(
-                    max_iter, self.tol, self.n_iter_no_change, self.early_stopping
+                    max_iter,
+                    as_python(self.tol),
+                    self.n_iter_no_change,
+                    self.early_stopping,
                 ),
                 validation=validation,
                 rng=rng if self.shuffle else None,
@@ -760,12 +774,13 @@ class DenseAssociativeMemoryClassifier(
         trouble = describe_failure(scores_of, samples, network, classes)
         if trouble:
             auto = settings.auto_temperature
+            cause = likeliest_cause(self._seen[0], network.temperature / auto)
             warnings.warn(
-                f"After {run.n_epochs} epochs {trouble}. Change temperature, now "
-                f"{network.temperature:.4g} ('auto' would be {auto:.4g}; too low "
-                "saturates or silences the units, too high only silences them), begin "
-                "at a higher one with temperature_ramp, or lower learning_rate_init. "
-                "Centre features that are far from 0.",
+                f"After {run.n_epochs} epochs {trouble}. Most likely {cause}. Change "
+                f"temperature, now {network.temperature:.4g} ('auto' would be "
+                f"{auto:.4g}; too low saturates or silences the units, too high only "
+                "silences them), begin at a higher one with temperature_ramp, lower "
+                "learning_rate_init, or train for more epochs.",
                 ConvergenceWarning,
                 stacklevel=stacklevel,
             )
@@ -795,8 +810,8 @@ class DenseAssociativeMemoryClassifier(
             and ramp[1] == int(ramp[1])
         ):
             raise ValueError(
-                f"temperature_ramp={ramp!r} must be None or a tuple of a positive "
-                "factor and a number of epochs."
+                f"temperature_ramp={as_python(ramp)!r} must be None or a tuple of a "
+                "positive factor and a number of epochs."
             )
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True.")
@@ -945,8 +960,9 @@ class DenseAssociativeMemoryClassifier(
             ``E = -sum_mu F(overlap / T)``, in double precision.
         """
         X = self._checked(X, "compute_energy")
-        y = column_or_1d(to_numpy(y), warn=True)
-        check_consistent_length(X, y)
+        y = check_labels(y)
+        with naming("X and y"):
+            check_consistent_length(X, y)
         classes = to_numpy(self.classes_)
         states = 2 * np.eye(len(classes))[encode(y, classes)] - 1
         energies = self.network_.at(Device.of(X)).energies(X, states)

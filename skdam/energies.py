@@ -24,8 +24,10 @@ is then known by its name to both estimators and to every backend.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from decimal import Decimal
+from numbers import Integral
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from array_api_compat import array_namespace
@@ -372,7 +374,10 @@ def get_energy(energy: str | Energy, power: float = 3) -> Energy:
         if energy not in known:
             raise ValueError(f"energy={energy!r} is unknown; known: {sorted(known)}.")
         kind = known[energy]
-        return kind(power) if "power" in kind.__dataclass_fields__ else kind()
+        if "power" not in kind.__dataclass_fields__:
+            return kind()
+        # NumPy's few bytes would overflow, and fractions are no powers of arrays.
+        return kind(int(power) if isinstance(power, Integral) else float(power))
     if not isinstance(energy, Energy) or isinstance(energy, type):
         raise TypeError(
             f"energy={energy!r} must be a name in {sorted(known)} or an object with "
@@ -382,7 +387,7 @@ def get_energy(energy: str | Energy, power: float = 3) -> Energy:
 
 
 def _check_power(power: float) -> None:
-    if not 1 <= power < math.inf:
+    if not 1 <= power <= sys.float_info.max:
         raise ValueError(f"power={power!r} must be a finite number of at least 1.")
 
 

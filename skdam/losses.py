@@ -92,9 +92,10 @@ class PowerError:
         odds. Two classes hold the same information twice, and their mean is taken.
         """
         xp = array_namespace(scores)
-        factor = 4 * self.exponent - 2
         # Beyond this range the order of the classes is all that is left.
-        limit = float(xp.finfo(scores.dtype).max) / 8 / max(factor, 1)
+        limit = float(xp.finfo(scores.dtype).max) / 8
+        factor = min(4 * self.exponent - 2, limit)
+        limit /= max(factor, 1)
         log_odds = factor * xp.clip(scores, -limit, limit)
         if scores.shape[1] == 2:
             return log_softmax(log_odds / 2)
@@ -132,7 +133,9 @@ class LogLoss:
 
     def log_probabilities(self, scores: Array) -> Array:
         """Return ln P(class)."""
-        return log_softmax(scores)
+        xp = array_namespace(scores)
+        limit = float(xp.finfo(scores.dtype).max) / 4
+        return log_softmax(xp.clip(scores, -limit, limit))
 
 
 Loss = PowerError | LogLoss

@@ -184,8 +184,9 @@ class Network:
         lift = 2 / self.temperature if isinstance(self.update, EnergyDifference) else 0
         alive = np.zeros(len(memories), bool)
         # Most respond to one of the first samples, and are looked at no longer.
-        for start in range(0, len(rows), 200):
-            some = slice(start, start + 200)
+        size = max(1, min(200, ELEMENTS_AT_ONCE // self.n_features))
+        for start in range(0, len(rows), size):
+            some = slice(start, start + size)
             open_ones = np.flatnonzero(~alive)
             which = device.asarray(memories[open_ones])
             weights = xp.take(self.weights, which, axis=1)
@@ -247,10 +248,11 @@ class Network:
 
     def energies(self, X: Array, states: Array) -> Array:
         """Return the energy of samples with the classification units at ``states``."""
-        parts = [
-            -array_namespace(x).sum(self.energy.value(x), axis=1)
-            for _, x in self.overlaps(X, states)
-        ]
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = [
+                -array_namespace(x).sum(self.energy.value(x), axis=1)
+                for _, x in self.overlaps(X, states)
+            ]
         return array_namespace(*parts).concat(parts)
 
     def mean_loss_and_accuracy(

@@ -4,6 +4,7 @@ import os
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before SciPy is imported: scikit-learn's check of Array API input needs it.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -13,6 +14,17 @@ from sklearn.model_selection import train_test_split
 
 from skdam._gpu import count_devices
 from skdam.datasets import load_mnist
+
+# The same cases in every run; --hypothesis-profile=thorough draws new ones.
+settings.register_profile("default", max_examples=40, deadline=None, derandomize=True)
+settings.register_profile(
+    "thorough",
+    max_examples=2000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")

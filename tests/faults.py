@@ -157,7 +157,7 @@ _resolve.py: training classifier: the rate does not reach its last value
 + progress = min(1.0, epoch / max(1, self.n_epochs))
 
 _samples.py: inputs classifier: what is not stored does not vary
-- variance += np.maximum(1 - filled, 0) * mean**2
+- variance += unstored * mean**2
 + pass
 
 _training.py: training classifier: any improvement starts the wait anew
@@ -193,7 +193,7 @@ _validation.py: classifier training: names of the features of X_val are not comp
 + pass
 
 _validation.py: classifier training: what a sparse matrix stores twice is not summed
-- only.sum_duplicates()
+- X.sum_duplicates()
 + pass
 
 network.py: dead_memories: only the first samples show that memories live

@@ -702,6 +702,7 @@ def test_refused_numbers_are_shown_with_all_digits():
 @pytest.mark.parametrize(
     "unknown, dtype",
     [
+        (pd.NA, object),
         (pd.NA, "Int64"),
         (pd.NA, "Float64"),
         (pd.NA, "boolean"),
@@ -745,10 +746,12 @@ def test_frames_that_are_not_of_pandas():
 @pytest.mark.parametrize(
     "X, message",
     [
-        ([[1, pd.NA]], "X holds values that .* 'NAType'.*an unknown neuron is NaN"),
-        (np.array([[1, pd.NaT]]), "neither numbers nor booleans .* 'NaTType'"),
-        (pd.DataFrame({"a": [pd.NaT], "b": [pd.NaT]}), "booleans, not datetime64"),
-        (np.array([["NaT", 1]], "m8[s]"), "X must hold numbers or .* not timedelta64"),
+        (np.array([[1, pd.NaT]]), "X holds dates"),
+        (np.array([[1, np.datetime64("NaT")]], object), "X holds dates"),
+        (pd.DataFrame({"a": [pd.NaT], "b": [pd.NaT]}), "'a', 'b'. of X hold dates"),
+        (np.array([["NaT", 1]], "m8[s]"), "X holds dates or durations"),
+        ([[1, "up"]], "^X: .*not compatible"),
+        (np.array([[1, {}]], object), "^X: .*'dict'"),
     ],
 )
 def test_values_that_are_no_numbers(X, message):

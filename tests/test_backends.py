@@ -1,5 +1,7 @@
 """The CPU backend against the equations, and the threads that it works with."""
 
+import os
+import signal
 import threading
 import tracemalloc
 from dataclasses import replace
@@ -270,6 +272,8 @@ def test_training_does_what_the_equations_say(energy, exact, loss):
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("energy", [RectifiedPolynomial(3), RectifiedPolynomial(20)])
 def test_ways_through_a_step(energy, compact, changes, monkeypatch):
+    # Each of these switches off, or on, what is done only where it pays.
+    monkeypatch.setattr(cpu, "MOST_PREPARED_BYTES", 0 if compact else 2**30)
     monkeypatch.setattr(cpu, "COMPACT_ABOVE", 0 if compact else 2**62)
     monkeypatch.setattr(cpu, "MEMORIES_IN_SHARD", 3)
     monkeypatch.setattr(cpu, "TILE_ELEMENTS", 20)
@@ -544,3 +548,28 @@ def test_threads_finish_all_items_before_an_error_leaves(monkeypatch):
         threads.map(work, list(range(8)))
     assert sorted(done) == list(range(1, 8))
     assert_array_equal(Threads().map(abs, [-1, 2]), [1, 2])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process")
+def test_a_fork_during_a_fit_has_the_threads_of_before(monkeypatch):
+    def blas():
+        infos = threadpool_info()
+        return [i["num_threads"] for i in infos if i["user_api"] == "blas"]
+
+    before = blas()
+    monkeypatch.setattr("skdam._backends.threads._blas_threads", lambda: 2)
+    with thread_team(1e9):
+        child = os.fork()
+        if not child:
+            # Whatever happens, pytest must not go on here.
+            try:
+                signal.alarm(60)
+                same = blas() == before
+                with thread_team(1e9) as threads:
+                    same &= set(blas()) == {1}
+                    same &= threads.map(abs, [-1, 2]) == [1, 2]
+                os._exit(0 if same and blas() == before else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0

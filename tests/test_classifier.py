@@ -1,5 +1,6 @@
 import copy
 import itertools
+import math
 import re
 import warnings
 from types import SimpleNamespace
@@ -659,8 +660,28 @@ def test_a_class_of_one_sample_stays_in_training(digits):
     y[0] = 77
     clf = small(early_stopping=True).fit(X, y)
     assert clf.predict(X[:1]) == [77]
-    with pytest.raises(ValueError, match="validation_fraction=0.1 of 15 samples"):
-        small(early_stopping=True).fit(X[:15], np.arange(15) // 2)
+    with pytest.raises(ValueError, match="early_stopping=True cannot set"):
+        small(early_stopping=True).fit(X[:15], np.arange(15))
+
+
+def test_each_class_keeps_a_sample_to_train_on(digits, monkeypatch):
+    X, _, _, _ = digits
+    seen = []
+
+    def train(run, samples, *args, validation, **kwargs):
+        seen.append((samples.codes, validation.codes))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skdam.classifier.train", train)
+    # Two samples of a class are too few for one of each class on each side.
+    for n_samples, n_classes in ((20, 10), (15, 8), (100, 50), (10, 2)):
+        clf = small(early_stopping=True)
+        with pytest.raises(KeyboardInterrupt):
+            clf.fit(X[:n_samples], np.arange(n_samples) % n_classes)
+        trained, validated = seen.pop()
+        assert len(validated) == math.ceil(0.1 * n_samples)
+        assert len(trained) + len(validated) == n_samples
+        assert set(trained) == set(range(n_classes))
 
 
 def assert_unchanged(clf, before):

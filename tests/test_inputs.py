@@ -164,6 +164,39 @@ def test_a_share_close_to_one_drops_nearly_all():
     assert (samples > 0).sum() <= 1
 
 
+@pytest.mark.parametrize("offset", [0, 1, 1.7e9, 1.7e12])
+@pytest.mark.parametrize("width", [1.0, 120.0])
+def test_sizes_of_sparse_and_dense_samples_are_the_same(offset, width):
+    rng = np.random.default_rng(0)
+    X = np.c_[offset + width * rng.random((400, 2)), rng.normal(size=400)]
+    X[X < 0] = 0
+    for one, other in zip(describe(X), describe(sparse.csr_array(X)), strict=True):
+        assert_allclose(one, other, rtol=1e-3)
+
+
+def test_sizes_are_the_same_in_slices(monkeypatch):
+    X = np.random.default_rng(0).normal(3, 1, size=(50, 4)).round()
+    containers = X, sparse.csr_array(X)
+    together = [(*describe(Z), sample_hashes(Z)) for Z in containers]
+    monkeypatch.setattr("skdam._samples.ELEMENTS_AT_ONCE", 12)
+    monkeypatch.setattr("skdam._backends.inputs.ELEMENTS_AT_ONCE", 12)
+    for Z, expected in zip(containers, together, strict=True):
+        for one, other in zip((*describe(Z), sample_hashes(Z)), expected, strict=True):
+            assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_constant_beside_tiny_features_has_an_intercept_of_0():
+    X = np.c_[1e-300 * np.random.default_rng(0).normal(size=(9, 4)), np.full(9, 7.0)]
+    assert auto_intercept(describe(X)) == 0
+
+
+def test_sizes_of_each_feature_keep_their_digits():
+    X = np.random.default_rng(0).normal(size=(50, 4))
+    sizes = np.array([1e-250, 1e-5, 1.0, 1e250])
+    for Z in (X * sizes, sparse.csr_array(X * sizes)):
+        assert_allclose(describe(Z).std, X.std(axis=0) * sizes, rtol=1e-12)
+
+
 @pytest.mark.parametrize("formulation", ["feedforward", "energy"])
 @pytest.mark.parametrize("scale", [1, 50])
 def test_an_epoch_with_noise_is_one_on_noisy_samples(scale, formulation, iris):

@@ -1,5 +1,6 @@
 """What the classifier is given: frames, weights, dates, labels, batches."""
 
+import datetime
 import warnings
 
 import numpy as np
@@ -8,10 +9,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
-from skdam import DenseAssociativeMemoryClassifier
+from skdam import DenseAssociativeMemory, DenseAssociativeMemoryClassifier
+from skdam._diagnosis import likeliest_cause
 from skdam._resolve import auto_confidence
+from skdam._samples import describe
+from skdam._validation import as_python, dominant_features
+from skdam.losses import LogLoss
+from skdam.network import Network
 
 
 def small(**parameters):
@@ -59,9 +66,12 @@ def test_keys_of_class_weight(iris):
     days = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "datetime64[D]")[y]
     assert_array_equal(fit(days, {days[0]: 9.0}), fit(y, {0: 9.0}))
     assert_array_equal(fit(y, {0: 9.0, 1: 1.0, 2: 1.0, "x": 2.0}), fit(y, {0: 9.0}))
-    for weight in ({(0, 1): 5.0}, {"0": 5.0}, {7: 2.0}):
-        with pytest.raises(ValueError, match="class_weight names"):
+    for weight in ({(0, 1): 5.0}, {(0,): 5.0}, {"0": 5.0}, {np.int64(7): 2.0}):
+        with pytest.raises(ValueError, match=r"class_weight names \[[^n]"):
             fit(y, weight)
+    for labels in (days, np.array(y, "m8[D]")):
+        with pytest.raises(ValueError, match=r"class_weight names \[1\]"):
+            fit(labels, {1: 5.0})
     for weight in ("a", None, -1.0, np.inf):
         with pytest.raises(ValueError, match=r"class_weight\[0\]"):
             fit(y, {0: weight})
@@ -93,8 +103,78 @@ def test_dates_are_refused_by_name(iris):
     with pytest.raises(ValueError, match=r"Columns \['day', 'gap'\] of X hold dates"):
         small().fit(frame, y)
     days = np.full((150, 2), np.datetime64("2020-01-01"))
-    with pytest.raises(ValueError, match="X holds dates"):
-        small().fit(days, y)
+    moments = np.array([datetime.date(2020, 1, 1), pd.NaT, np.datetime64("2020-01-01")])
+    for value in (days, days.astype(object), np.resize(moments, (150, 3)).tolist()):
+        with pytest.raises(ValueError, match="X holds dates"):
+            small().fit(value, y)
+    for column in (
+        pd.Series([datetime.time(1)] * 150),
+        pd.Series(pd.date_range("2020", periods=150)).astype("category"),
+        pd.Series(pd.period_range("2020", periods=150)),
+    ):
+        with pytest.raises(ValueError, match=r"Columns \['day'\] of X hold dates"):
+            small().fit(X.assign(day=column), y)
+
+
+@pytest.mark.parametrize("missing", [pd.NA, None, np.nan])
+def test_missing_values_among_objects_are_unknown(missing, iris):
+    X, y = iris
+    X = np.array(X)
+    X[::7, 1] = np.nan
+    expected = small(max_iter=2).fit(X, y)
+    objects = np.where(np.isnan(X), missing, X.astype(object))
+    frame = pd.DataFrame(objects, columns=list("abcd"))
+    for values in (objects, objects.tolist(), frame, frame.astype({"a": float})):
+        clf = small(max_iter=2).fit(values, y, X_val=values, y_val=y)
+        assert_array_equal(clf.memories_, expected.memories_)
+        assert_array_equal(clf.predict_proba(values), expected.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, None, 1],
+        [0, pd.NA, 1],
+        ["a", None, "b"],
+        [0.0, np.nan, 1.0],
+        np.array(["2020-01-01", "NaT", "2020-01-02"], "M8[D]"),
+        pd.array([0, None, 1], "Int64"),
+        pd.Series(["a", None, "b"], dtype="category"),
+    ],
+    ids=repr,
+)
+def test_missing_labels_are_refused_by_name(labels, iris):
+    X, y = iris
+    y_bad = pd.Series(labels)[list(y)].reset_index(drop=True)
+    with pytest.raises(ValueError, match="y contains NaN"):
+        small().fit(X, y_bad)
+    with pytest.raises(ValueError, match="y_val contains NaN"):
+        small().fit(X, y, X_val=X, y_val=y_bad)
+    with pytest.raises(ValueError, match="y contains NaN"):
+        small(max_iter=1).fit(X, y).compute_energy(X, y_bad)
+    with pytest.raises(ValueError, match="classes contains NaN"):
+        small().partial_fit(X, y, classes=labels)
+
+
+def test_labels_of_another_kind_are_unknown(iris):
+    X, y = iris
+    for other in (y.astype(str), np.array(y, "m8[D]")):
+        with pytest.raises(ValueError, match="y_val holds labels"):
+            small().fit(X, y, X_val=X, y_val=other)
+        with pytest.raises(ValueError, match="y_val holds labels"):
+            small().fit(X, other, X_val=X, y_val=y)
+
+
+def test_what_is_no_number_is_named(iris):
+    X, y = iris
+    for change in ("text", pd.Interval(0, 1), 1j):
+        with pytest.raises((TypeError, ValueError), match=r"^X\b"):
+            small().fit(X.assign(other=change), y)
+    with pytest.raises(ValueError, match=r"^X\b"):
+        small().fit([[1, 2], [3]], [0, 1])
+    for weights in (y - 1.0, np.full(len(y), "heavy"), y[:5], 0 * y):
+        with pytest.raises(ValueError, match="sample_weight_val"):
+            small().fit(X, y, X_val=X, y_val=y, sample_weight_val=weights)
 
 
 def test_duplicate_entries_of_sparse_samples_are_summed(iris):
@@ -114,6 +194,31 @@ def test_partial_fit_warns_of_another_scale(iris):
     with pytest.warns(UserWarning, match="Scale all batches alike"):
         clf.partial_fit(100 * X, y)
     assert clf.temperature_ > 2 * first
+    with pytest.warns(UserWarning, match="Scale all batches alike"):
+        small().fit(X, y).partial_fit(100 * X, y)
+
+
+@pytest.mark.parametrize("formulation", ["feedforward", "energy"])
+def test_a_first_batch_on_another_scale_is_made_up_for(formulation, iris):
+    X, y = np.asarray(iris[0]), iris[1]
+    clf = small(max_iter=20, formulation=formulation)
+    clf.partial_fit(X / 1000, y, classes=[0, 1, 2])
+    with pytest.warns(UserWarning, match="Scale all batches alike"):
+        clf.partial_fit(X, y)
+    for _ in range(18):
+        clf.partial_fit(X, y)
+    alike = small(max_iter=20, formulation=formulation)
+    for _ in range(20):
+        alike.partial_fit(X, y, classes=[0, 1, 2])
+    assert 0.7 < clf.network_.unit / alike.network_.unit < 1.4
+    assert 0.5 <= clf.intercept_scaling_ / alike.intercept_scaling_ <= 2
+    assert clf.score(X, y) > alike.score(X, y) - 0.05
+
+
+def test_partial_fit_goes_on_with_the_loss_of_today(iris):
+    X, y = iris
+    clf = small().partial_fit(X, y, classes=[0, 1, 2]).set_params(loss="log_loss")
+    assert clf.partial_fit(X, y).network_.loss == LogLoss()
 
 
 def test_two_features_that_drown_the_others_are_named(iris):
@@ -121,6 +226,33 @@ def test_two_features_that_drown_the_others_are_named(iris):
     stamps = 1e9 * np.random.default_rng(0).random((150, 2))
     with pytest.warns(UserWarning, match="Features [45], [45] of X have"):
         small().fit(np.column_stack([X, stamps]), y)
+
+
+@pytest.mark.parametrize("n_stamps", [1, 3, 5, 7])
+@pytest.mark.parametrize("n_others", [1, 4])
+@pytest.mark.parametrize("size", [1e9, 1e200])
+def test_any_number_of_features_on_another_scale_is_named(n_stamps, n_others, size):
+    rng = np.random.default_rng(0)
+    X = np.hstack([rng.normal(size=(60, n_others)), size * rng.random((60, n_stamps))])
+    few, share = dominant_features(describe(X))
+    assert set(few) == set(range(n_others, n_others + n_stamps))
+    assert share > 0.99
+    # Also beside a feature that is constant, which rounding must not set in motion.
+    assert not dominant_features(describe(np.c_[X[:, -1], np.full(60, 0.1)]))[0].size
+
+
+def test_a_failed_training_names_the_likeliest_cause(iris):
+    X, y = np.asarray(iris[0]), iris[1]
+    for Z, ratio, cause in (
+        (X * [1, 1, 1, 1e6], 10, "the features differ in scale"),
+        (X, 10, "the temperature is 10 times too high"),
+        (X + 100, 0.1, "the temperature is 10 times too low"),
+        (X + 100, 1, "the features are far from 0"),
+        (X, 1, "training was too short"),
+    ):
+        assert likeliest_cause(describe(Z), ratio).startswith(cause)
+    with pytest.warns(ConvergenceWarning, match="Most likely .* is 188 times too low"):
+        small(max_iter=1, temperature=0.01).fit(X, y)
 
 
 @pytest.mark.parametrize("loss", ["power", "log_loss"])
@@ -174,11 +306,50 @@ def test_numpy_numbers_as_parameters(iris):
         ("batch_size", np.uint8(200)),
         ("power", np.int8(70)),
         ("input_dropout", np.float16(0.25)),
+        ("tol", np.float16(1e-3)),
+        ("temperature_ramp", (np.float16(3), np.uint8(200))),
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             one, other = (
                 small(**{name: v}).fit(X, y).predict_proba(X)
-                for v in (value, value.item())
+                for v in (value, as_python(value))
             )
         assert_array_equal(one, other)
+
+
+def test_numpy_numbers_as_parameters_of_a_memory():
+    X = np.random.default_rng(0).choice([-1.0, 1.0], (6, 12))
+    for name, value in (("power", np.uint8(70)), ("temperature", np.float32(2.5))):
+        one, other = (
+            DenseAssociativeMemory(energy="polynomial", **{name: v}).fit(X)
+            for v in (value, value.item())
+        )
+        assert_array_equal(one.compute_energy(X), other.compute_energy(X))
+        assert_array_equal(one.recall(X), other.recall(X))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"temperature": 10**400},
+        {"temperature": 1e306},
+        {"temperature": 1e-306},
+        {"temperature": 1e300, "temperature_ramp": (1e300, 2)},
+        {"intercept_scaling": 1e306},
+    ],
+)
+def test_temperatures_without_an_inverse_are_named(parameters, iris):
+    with pytest.raises(ValueError, match="temperature"):
+        small(**parameters).fit(*iris)
+
+
+def test_what_is_not_finite_is_found_in_its_epoch(iris, monkeypatch):
+    X, y = np.asarray(iris[0]), iris[1]
+    # The loss of the last epoch is that before its steps.
+    for noise in (1e300, 1e306):
+        with pytest.raises(ValueError, match="after epoch 1: .*Raise temperature"):
+            small(max_iter=1, input_noise=noise, shuffle=False).fit(1e10 * X, y)
+    monkeypatch.setattr(Network, "mean_loss_and_accuracy", lambda *_: (np.nan, 0.5))
+    with pytest.raises(ValueError, match="validation loss is nan after epoch 1"):
+        small().fit(X, y, X_val=X, y_val=y)

@@ -239,7 +239,8 @@ def trainer(network, samples, settings, velocity) -> Iterator[CpuTrainer]:
         from .cpu_sparse import SparseTrainer as kind
     with (
         thread_team(kind.work(network, samples.X, settings.batch_size)) as threads,
-        np.errstate(over="ignore", under="ignore", divide="ignore"),
+        # What is not finite is found by the loss, at the end of the epoch.
+        np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"),
     ):
         yield kind(network, samples, settings, velocity, threads)
 

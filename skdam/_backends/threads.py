@@ -165,7 +165,7 @@ def _limit_blas() -> _Lease:
     lease = _Lease()
     _leases.add(weakref.ref(lease))
     if not _is_limited:
-        _thread.start_new_thread(_keep_limit, ())
+        _thread.start_new_thread(_start_keeper, ())
         while not _is_limited:
             time.sleep(POLL_SECONDS[0])
     return lease
@@ -173,6 +173,11 @@ def _limit_blas() -> _Lease:
 
 def _is_leased() -> bool:
     return any(lease() is not None for lease in list(_leases))
+
+
+def _start_keeper() -> None:
+    # A thread that threading knows: threadpoolctl asks whether it is still alive.
+    threading.Thread(target=_keep_limit, daemon=True).start()
 
 
 def _keep_limit() -> None:
@@ -202,7 +207,8 @@ def _forget_in_child() -> None:
     _keeping, _given_back = threading.Lock(), SimpleQueue()
     _leases.clear()
     if _limiter is not None:
-        _limiter.restore_original_limits()
+        # Not only restored: later limits must not wait for a thread that is no more.
+        _limiter.__exit__(None, None, None)
     _is_limited, _limiter = False, None
 
 
