@@ -523,7 +523,7 @@ def restored_on_error(estimator: Any) -> Iterator[None]:
             # Curves grow in place.
             name: list(value) if isinstance(value, list) else value
             for name, value in vars(estimator).items()
-            if name.endswith("_") or name in ("_run", "_seen")
+            if name.endswith("_") or name in ("_run", "_statistics", "_n_seen")
         }
 
     before = fitted()

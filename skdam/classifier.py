@@ -554,12 +554,13 @@ class DenseAssociativeMemoryClassifier(
         if previous is None:
             warn_if_scales_differ(statistics, "X", stacklevel=4)
         n_seen = len(samples)
-        if incremental and previous is not None:
-            earlier, n_earlier = self._seen
+        # A network that was made of another one has seen no samples.
+        earlier = getattr(self, "_statistics", None)
+        if incremental and previous is not None and earlier is not None:
             warn_if_batch_differs(statistics, earlier, stacklevel=4)
-            statistics = earlier.averaged(statistics, n_earlier, n_seen)
-            n_seen += n_earlier
-        self._seen = statistics, n_seen
+            statistics = earlier.averaged(statistics, self._n_seen, n_seen)
+            n_seen += self._n_seen
+        self._statistics, self._n_seen = statistics, n_seen
         settings = resolve(
             params,
             statistics,
@@ -774,7 +775,7 @@ class DenseAssociativeMemoryClassifier(
         trouble = describe_failure(scores_of, samples, network, classes)
         if trouble:
             auto = settings.auto_temperature
-            cause = likeliest_cause(self._seen[0], network.temperature / auto)
+            cause = likeliest_cause(self._statistics, network.temperature / auto)
             warnings.warn(
                 f"After {run.n_epochs} epochs {trouble}. Most likely {cause}. Change "
                 f"temperature, now {network.temperature:.4g} ('auto' would be "
