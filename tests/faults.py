@@ -165,16 +165,16 @@ _training.py: training classifier: any improvement starts the wait anew
 + self.waited = 0 if value < self.best else self.waited + 1
 
 _training.py: training classifier: validation data decide without early_stopping
-- if best is not None and (stopping.early or run.interrupted):
-+ if best is not None:
+- if run.best is not None and (stopping.early or run.interrupted):
++ if run.best is not None:
 
 _training.py: training classifier: an interrupt leaves an unfinished epoch
 - del curve[self.n_epochs :]
 + del curve[self.n_epochs + 1 :]
 
 classifier.py: classifier training: partial_fit forgets the velocity
-- network, run.velocity, run.n_epochs, loss_curve=list(run.loss_curve)
-+ network, None, run.n_epochs, loss_curve=list(run.loss_curve)
+- n_epochs, curve, velocity = run.n_epochs, run.loss_curve, run.velocity
++ n_epochs, curve, velocity = run.n_epochs, run.loss_curve, None
 
 classifier.py: classifier scikit_learn: the score of two classes is that of the first
 - return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
