@@ -301,7 +301,7 @@ class DenseAssociativeMemory(
             except Exception:  # Whatever fails here, recall will report.
                 return power
             advice = (
-                f"Use a larger power than {power:g}, or power='auto'."
+                f"Use a power larger than {power:g}, or power='auto'."
                 if has_power
                 else "Use a steeper energy or, if exponential, a lower temperature, or "
                 "energy='rectified_polynomial' with power='auto'."

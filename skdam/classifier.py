@@ -107,7 +107,7 @@ class DenseAssociativeMemoryClassifier(
 
     temperature_ramp : (factor, n_epochs) or None, default=None
         Training starts at ``factor`` times the temperature, which is then lowered
-        linearly over the first ``n_epochs`` epochs. A high start helps large powers.
+        linearly over the first ``n_epochs`` epochs. A high start may help large powers.
         None: the temperature is constant.
 
     loss : {"power", "log_loss"}, default="power"

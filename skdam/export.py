@@ -379,5 +379,6 @@ def _import(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"{name} is needed to export to ONNX; pip install 'skdam[onnx]'."
+            f"{name} is needed to export to ONNX; in a clone of skdam, run "
+            "pip install '.[onnx]'."
         ) from error

@@ -41,7 +41,12 @@ from sklearn.utils.validation import (
 from .classifier import DenseAssociativeMemoryClassifier
 from .model_selection import seeded
 
-__all__ = ["BlendedClassifier", "PiecewiseLinearEncoder", "make_tabular_classifier"]
+__all__ = [
+    "BlendedClassifier",
+    "PiecewiseLinearEncoder",
+    "default_kinds",
+    "make_tabular_classifier",
+]
 
 Array = Any
 

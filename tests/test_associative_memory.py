@@ -275,7 +275,7 @@ def test_unstable_patterns_are_counted(energy, power, temperature):
 
 
 def test_default_memory_of_digits_warns():
-    with pytest.warns(UserWarning, match=r"from 200 of 200 .* larger power than 3"):
+    with pytest.warns(UserWarning, match=r"from 200 of 200 .* power larger than 3"):
         DenseAssociativeMemory().fit(images(200))
     with pytest.warns(UserWarning, match="Not all .* lower temperature") as caught:
         DenseAssociativeMemory(energy="exponential").fit(images(200))

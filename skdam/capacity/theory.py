@@ -223,7 +223,7 @@ def recovery_capacity(
     recovery: float = 0.5,
     energy: str = "polynomial",
 ) -> float:
-    """Return the number of memories at which a pattern is a fixed point by chance.
+    """Return the number of memories at which a share of patterns are fixed points.
 
     Parameters
     ----------
