@@ -10,6 +10,7 @@ import glob
 import json
 import os
 import pickle
+import re
 import time
 import uuid
 import warnings
@@ -227,11 +228,21 @@ def describe_params(params: dict[str, Any]) -> dict[str, str]:
 
 
 def _stated(value: Any) -> tuple:
-    """Return what an object is, by the name of its class and its attributes.
+    """Return what an object is: its class, what its methods do, and its attributes.
 
     A worker process may be unable to import the class.
     """
-    return type(value).__module__, type(value).__qualname__, vars(value)
+    kind = type(value)
+    code = [
+        (name, part.__code__.co_code, part.__code__.co_names, constants)
+        for cls in kind.__mro__
+        for name, part in sorted(vars(cls).items())
+        if hasattr(part, "__code__")
+        for cells in [[cell.cell_contents for cell in part.__closure__ or ()]]
+        # Objects are named by their address, which changes.
+        for constants in [re.sub(" at 0x.*?>", "", f"{part.__code__.co_consts}{cells}")]
+    ]
+    return kind.__module__, kind.__qualname__, code, getattr(value, "__dict__", {})
 
 
 def _is_plain(value: Any) -> bool:
@@ -245,6 +256,22 @@ def _hash(value: Any) -> str:
         value = value.shape, value.data, value.indices, value.indptr
     # An array that is mapped from a file is as good as any other.
     return joblib.hash(to_numpy(value), "sha1", coerce_mmap=True)
+
+
+def _is_alive(process: str) -> bool:
+    """Tell whether a process of this machine, by its number, is running."""
+    if not process.isdigit():
+        return False
+    if os.name == "nt":
+        # There, the signal 0 is Ctrl-C.
+        return True
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 class FitFile:
@@ -288,7 +315,8 @@ class FitFile:
             # What a process left that was killed while it wrote.
             for left in folder.glob(f"{glob.escape(self.path.name)}.*.tmp"):
                 with suppress(OSError):
-                    left.unlink()
+                    if not _is_alive(left.name.split(".")[-3]):
+                        left.unlink()
             with self._file_beside():
                 pass
         except OSError as error:
@@ -372,7 +400,7 @@ class FitFile:
     @contextmanager
     def _file_beside(self) -> Iterator[Any]:
         """Open a new file beside the checkpoint; in the end its name is gone."""
-        file = open(f"{self.path}.{uuid.uuid4().hex}.tmp", "xb")
+        file = open(f"{self.path}.{os.getpid()}.{uuid.uuid4().hex}.tmp", "xb")
         try:
             yield file
         finally:

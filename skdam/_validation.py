@@ -74,7 +74,7 @@ def naming(name: str) -> Iterator[None]:
     """Let the errors of what is called name the array that was given."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, NotFittedError) or re.search(rf"\b{name}\b", str(error)):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -105,9 +105,13 @@ def check_samples(
             # scikit-learn leaves some columns of extension types as they are.
             X = as_numbers(X, name).astype(np.float64)
             assert_all_finite(X, allow_nan=True, input_name=name)
-    if sparse.issparse(X) and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
+    if sparse.issparse(X):
+        with naming(name):
+            # Indices beyond the matrix would be read and written.
+            X.check_format(full_check=True)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
     return X
 
 
@@ -389,6 +393,8 @@ def as_python(value: Any) -> Any:
     """Return a parameter with Python's numbers in place of NumPy's and others."""
     if isinstance(value, tuple):
         return tuple(map(as_python, value))
+    if isinstance(value, np.bool_):
+        return bool(value)
     if isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
     return float(value) if isinstance(value, Real) else value

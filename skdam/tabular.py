@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
 from datetime import timedelta
-from numbers import Integral, Number
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import softmax
 from sklearn.base import (
@@ -31,13 +35,14 @@ from sklearn.preprocessing import (
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
+    has_fit_parameter,
     validate_data,
 )
 
+from ._validation import check_labels, restored_on_error
 from .classifier import DenseAssociativeMemoryClassifier
 from .model_selection import seeded
 
@@ -52,6 +57,9 @@ Array = Any
 
 MAX_CATEGORIES = 30
 """Categories of a column that are told apart; the rarest ones are put together."""
+
+LARGEST = 1e150
+"""What no number exceeds, since squares are summed."""
 
 SMALL = 500
 """Rows below which there are twice as many parts."""
@@ -141,74 +149,167 @@ def default_kinds() -> list[tuple[str, Any]]:
 # Columns
 
 
-def number_columns(X: Any) -> list:
-    """Return the columns of a table that hold numbers.
+def number_columns(X: Any) -> list[int]:
+    """Return the places of the columns of a table that hold numbers.
 
     Raises
     ------
     TypeError
-        If a column holds dates.
+        If X is no table, or a column holds dates.
     """
-    return [name for name, column in _columns(X) if _is_number(column, name)]
+    columns = enumerate(_columns(X))
+    return [place for place, (name, column) in columns if _is_number(column, name)]
 
 
-def category_columns(X: Any) -> list:
-    """Return the columns of a table that hold anything but numbers."""
-    return [name for name, column in _columns(X) if not _is_number(column, name)]
+def category_columns(X: Any) -> list[int]:
+    """Return the places of the columns that hold anything but numbers.
+
+    Warns of columns that seem to hold numbers written as strings.
+    """
+    places = []
+    for place, (name, column) in enumerate(_columns(X)):
+        if not _is_number(column, name):
+            places.append(place)
+            _warn_of_numbers_in_strings(column, name)
+    return places
 
 
 def _columns(X: Any) -> list[tuple[Any, Any]]:
-    names = getattr(X, "columns", None)
-    if names is None:
-        X = np.asarray(X)
-        return [(i, X[:, i]) for i in range(X.shape[1])]
-    return [(name, X[name]) for name in names]
+    """Return the names of the columns, and the columns."""
+    if hasattr(X, "iloc"):
+        return [(name, X.iloc[:, place]) for place, name in enumerate(X.columns)]
+    if hasattr(X, "columns") and not sparse.issparse(X):
+        return [(name, X[name]) for name in X.columns]
+    values = None if sparse.issparse(X) or isinstance(X, dict) else np.asarray(X)
+    if values is None or values.ndim != 2:
+        raise TypeError(
+            "X must be a data frame or a dense array of two dimensions; got "
+            f"{type(X).__name__}."
+        )
+    return list(enumerate(values.T))
+
+
+def _known(column: Any) -> list:
+    """Return what is not missing in a column."""
+    values = np.asarray(column)
+    if values.dtype.kind in "mM":
+        return values[~np.isnat(values)].tolist()
+    return [value for value in values.ravel().tolist() if not _is_missing(value)]
 
 
 def _is_number(column: Any, name: Any) -> bool:
-    if str(getattr(column, "dtype", "")) == "category":
-        return False
     values = np.asarray(column)
-    kind = values.dtype.kind
-    if kind in "OUST":
-        known = [value for value in values.ravel().tolist() if not _is_missing(value)]
-        if any(hasattr(v, "strftime") or isinstance(v, timedelta) for v in known):
-            kind = "M"
-        else:
-            # Numbers that pandas keeps as objects, as with missing values.
-            return bool(known) and all(
-                isinstance(value, Number) and not isinstance(value, bool)
-                for value in known
-            )
-    if kind in "mM":
+    is_category = str(getattr(column, "dtype", "")) == "category"
+    if values.dtype.kind in "iufb" and not is_category:
+        return values.dtype.kind != "b"
+    known = _known(column)
+    if values.dtype.kind in "mM" or any(map(_is_date, known)):
         raise TypeError(
             f"Column {name!r} holds dates or times. Replace it by numbers that mean "
             "something for the classes, such as the month, the hour or an age."
         )
-    return kind in "iuf"
+    if is_category:
+        return False
+    # Numbers that pandas keeps as objects, as with missing values.
+    return bool(known) and all(
+        isinstance(value, Real | Decimal) and not isinstance(value, bool | np.bool_)
+        for value in known
+    )
+
+
+def _is_date(value: Any) -> bool:
+    return hasattr(value, "strftime") or isinstance(value, timedelta | np.datetime64)
 
 
 def _is_missing(value: Any) -> bool:
     # None, pd.NA, and NaN or NaT, which differ from themselves.
     if value is None or type(value).__name__ == "NAType":
         return True
-    return bool(value != value)
+    try:
+        return bool(value != value)
+    except ArithmeticError:
+        return True
+    except (TypeError, ValueError):
+        # Neither true nor false, as of an array.
+        return False
+
+
+def _warn_of_numbers_in_strings(column: Any, name: Any) -> None:
+    values = set(map(str, _known(column)))
+    if len(values) <= MAX_CATEGORIES:
+        return
+    n_numbers = sum(map(_is_written_number, values))
+    if n_numbers > 0.9 * len(values):
+        warnings.warn(
+            f"Column {name!r} holds {len(values)} categories that read as numbers. If "
+            "they are numbers, convert the column, for example by pandas.to_numeric.",
+            stacklevel=2,
+        )
+
+
+def _is_written_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _by_column(X: Any, convert: Callable, dtype: type) -> np.ndarray:
+    columns = [convert(column, name) for name, column in _columns(X)]
+    n_rows = len(X)
+    return np.array(columns, dtype=dtype).reshape(len(columns), n_rows).T
 
 
 def _as_floats(X: Any) -> np.ndarray:
     """Return numbers in double precision; what is missing is NaN."""
-    X = np.asarray(X)
-    if X.dtype.kind == "O":
-        missing = np.array([[_is_missing(v) for v in row] for row in X.tolist()])
-        X = np.where(missing.reshape(X.shape), np.nan, X)
-    return X.astype(np.float64)
+
+    def convert(column, name):
+        values = np.asarray(column)
+        if values.dtype.kind not in "iufb":
+            values = [np.nan if _is_missing(v) else v for v in values.tolist()]
+        try:
+            with warnings.catch_warnings():
+                # Complex numbers, too.
+                warnings.simplefilter("error")
+                values = np.asarray(values).astype(np.float64)
+        except (TypeError, ValueError, OverflowError, Warning) as error:
+            raise ValueError(
+                f"Column {name!r} must hold numbers, as where the classifier was "
+                f"fitted, below {LARGEST:g}: {error}."
+            ) from error
+        if (np.abs(values) > LARGEST).any():
+            raise ValueError(
+                f"Column {name!r} holds {np.nanmax(np.abs(values)):.4g}; numbers must "
+                f"be finite and below {LARGEST:g}."
+            )
+        return values
+
+    return _by_column(X, convert, np.float64)
 
 
 def _as_strings(X: Any) -> np.ndarray:
     """Return categories as strings; what is missing is None."""
-    X = np.asarray(X, dtype=object)
-    strings = [[None if _is_missing(v) else str(v) for v in row] for row in X.tolist()]
-    return np.array(strings, dtype=object).reshape(X.shape)
+
+    def convert(column, name):
+        # Refuses dates by name.
+        _is_number(column, name)
+        return [_category(value) for value in np.asarray(column).tolist()]
+
+    return _by_column(X, convert, object)
+
+
+def _category(value: Any) -> str | None:
+    """Return a category's name, which is the same for 1, 1.0, True and "1".
+
+    A missing value turns a column of numbers into one of floats, and of truth values
+    into one of objects.
+    """
+    if _is_missing(value):
+        return None
+    if isinstance(value, Real) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    return str(value)
 
 
 class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -328,7 +429,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         """
         names = super().get_feature_names_out(input_features)
         states = [
-            f"{name}_{j}"
+            f"{name}[{j}]"
             for name, edges in zip(names, self.edges_, strict=True)
             for j in range(len(edges) - 1)
         ]
@@ -444,12 +545,16 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
             The fitted blend.
         """
         self._check_kinds()
-        X, y = self._checked(X, y)
-        check_classification_targets(y)
-        weights = _check_sample_weight(sample_weight, X)
+        with restored_on_error(self):
+            self._fit(X, y, sample_weight)
+        return self
+
+    def _fit(self, X, y, sample_weight) -> None:
+        X, y = self._checked(X, check_labels(y))
+        weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
         rng = check_random_state(self.random_state)
-        splits = self._splits(X, y, codes, counts, rng)
+        splits = self._splits(X, y, codes, weights, rng)
         jobs = [
             (seeded(clone(model), rng), *split)
             for _, model in self.kinds
@@ -468,6 +573,8 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
             for model, kept, left_out in jobs
         )
         left_out = np.concatenate([rows for _, rows in splits])
+        if not weights[left_out].any():
+            raise ValueError("sample_weight is 0 for all rows that cv leaves out.")
         codes, weights = codes[left_out], weights[left_out]
         self.prior_ = np.bincount(codes, weights, len(classes)) / weights.sum()
         self.classes_ = classes
@@ -484,7 +591,6 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
         self.weights_ = _greedy_weights(own, weights, self.n_rounds)
         blend = sum(self.weights_[name] * p for name, p in own.items())
         self.left_out_loss_["blend"] = _mean_loss(blend, weights)
-        return self
 
     def _checked(self, *data, reset: bool = True):
         tags = self.__sklearn_tags__().input_tags
@@ -500,8 +606,19 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
     def _check_kinds(self) -> None:
         if not self.kinds:
             raise ValueError("kinds is empty; it must hold at least one classifier.")
-        names, models = zip(*self.kinds, strict=True)
+        for kind in self.kinds:
+            if not (
+                isinstance(kind, tuple | list)
+                and len(kind) == 2
+                and isinstance(kind[0], str)
+            ):
+                raise TypeError(
+                    f"kinds must hold pairs of a name and a classifier; got {kind!r}."
+                )
+        names = [name for name, _ in self.kinds]
         self._validate_names(names)
+        if "blend" in names:
+            raise ValueError("kinds holds 'blend', the name of the blend itself.")
         for name, model in self.kinds:
             if not hasattr(model, "predict_proba"):
                 raise TypeError(
@@ -509,23 +626,29 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
                     "predict_proba, which a blend needs."
                 )
 
-    def _splits(self, X, y, codes, counts, rng) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _splits(self, X, y, codes, weights, rng) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the rows that are kept, and those that are left out, of each part."""
         n_parts = self.cv
         if n_parts == "auto":
             n_parts = 10 if len(codes) < SMALL else 5
         if not isinstance(n_parts, Integral):
-            return list(check_cv(n_parts).split(X, y))
+            splits = list(check_cv(n_parts).split(X, y))
+            if not splits:
+                raise ValueError("cv yields no splits.")
+            return splits
         # Unlike those of StratifiedKFold, parts without a class are no fault here.
         n_parts = min(n_parts, len(codes))
         order = rng.permutation(len(codes))
         order = order[np.argsort(codes[order], kind="stable")]
-        # The only row of a class is always trained on.
+        # The only row of a class is always trained on, and rows without weight count
+        # for nothing.
+        order = order[weights[order] > 0]
+        counts = np.bincount(codes[order], minlength=codes.max() + 1)
         order = order[counts[codes[order]] > 1]
         if not len(order):
             raise ValueError(
-                f"y has {len(counts)} classes of one sample each; to leave rows out, "
-                "a class needs two."
+                f"y has {np.count_nonzero(counts)} classes of one sample each; to "
+                "leave rows out, a class needs two."
             )
         parts = np.full(len(codes), -1)
         parts[order] = np.arange(len(order)) % n_parts
@@ -617,18 +740,26 @@ def _fit_part(model, X, y, weights, kept, left_out, classes) -> tuple[Any, np.nd
     """Return the model fitted to the rows kept, and ln p of those left out."""
     keywords = {}
     if weights is not None:
-        name = "sample_weight"
-        if isinstance(model, Pipeline):
-            name = f"{model.steps[-1][0]}__{name}"
-        keywords[name] = weights[kept]
+        steps, last = [], model
+        while isinstance(last, Pipeline):
+            step, last = last.steps[-1]
+            steps.append(step)
+        if not has_fit_parameter(last, "sample_weight"):
+            raise TypeError(f"{type(last).__name__} does not accept sample_weight.")
+        keywords["__".join([*steps, "sample_weight"])] = weights[kept]
     model.fit(X[kept], y[kept], **keywords)
     return model, _log_probabilities(model, X[left_out], classes)
 
 
 def _log_probabilities(model: Any, X: Any, classes: np.ndarray) -> np.ndarray:
     result = np.full((X.shape[0], len(classes)), LEAST_LOG_P)
+    p = model.predict_proba(X)
+    if not np.isfinite(p).all():
+        raise ValueError(
+            f"{type(model).__name__} returned probabilities that are not finite."
+        )
     with np.errstate(divide="ignore"):
-        log_p = np.log(model.predict_proba(X))
+        log_p = np.log(p)
     places = np.searchsorted(classes, model.classes_)
     result[:, places] = np.maximum(log_p, LEAST_LOG_P)
     return result

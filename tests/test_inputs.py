@@ -683,3 +683,14 @@ def test_predictions_of_wide_samples_take_little_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.1 * clf.network_.weights.nbytes
+
+
+@pytest.mark.parametrize("index", [10**6, 6, -1])
+def test_indices_beyond_a_sparse_matrix(index):
+    X = sparse.csr_array(np.eye(6)[np.arange(30) % 6])
+    clf = DenseAssociativeMemoryClassifier(5, max_iter=1).fit(X, np.arange(30) % 2)
+    bad = X.copy()
+    bad.indices[3] = index
+    for call in (clf.predict, lambda X: clf.fit(X, np.arange(30) % 2)):
+        with pytest.raises(ValueError, match="X: .*ind"):
+            call(bad)

@@ -72,7 +72,7 @@ def columns_of(pipeline, name):
 def test_columns_of_all_types(table):
     X, y = table
     clf = make_tabular_classifier(KINDS, random_state=0).fit(X, y)
-    numbers, categories = columns_of(clf, 0), columns_of(clf, 1)
+    numbers, categories = (list(X.columns[columns_of(clf, i)]) for i in (0, 1))
     assert numbers == ["size", "stock", "constant", "empty", "prices"]
     assert categories == ["shop", "open", "grade", "code", "mixed"]
     names = clf["columns"].get_feature_names_out()
@@ -167,7 +167,7 @@ def test_coding_is_piecewise_linear():
 def test_names_of_states():
     X = pd.DataFrame({"size": [1.0, 2, 3, 4], "open": [0, 1, 0, 1]})
     encoder = PiecewiseLinearEncoder(n_edges=1, random_state=0).fit(X)
-    names = ["size", "open", "size_0", "size_1"]
+    names = ["size", "open", "size[0]", "size[1]"]
     assert_array_equal(encoder.get_feature_names_out(), names)
     assert encoder.transform(X).shape == (4, 4)
 
@@ -289,6 +289,91 @@ def test_sparse_data():
     )
 
 
+@pytest.mark.parametrize("dtype", ["int64", "Int64", "bool", "str"])
+def test_categories_do_not_depend_on_what_is_missing(dtype):
+    codes = np.arange(90) % 2 if dtype == "bool" else np.arange(90) % 3
+    values = pd.Series(codes).astype(dtype)
+    X = pd.DataFrame({"a": values.astype("category"), "b": values.astype(object)})
+    clf = make_tabular_classifier(KINDS, cv=3, random_state=0).fit(X, codes)
+    holes = X.copy()
+    holes.loc[0, :] = None
+    assert clf.score(holes[1:], codes[1:]) == 1
+    assert_allclose(clf.predict_proba(holes)[1:], clf.predict_proba(X)[1:])
+    as_floats = X.astype(bool if dtype == "bool" else float).astype(float)
+    assert clf.score(as_floats.astype(object), codes) == 1
+
+
+@pytest.mark.parametrize("names", [[1, 0], ["x", "y"], [1.5, 0.5]])
+def test_names_of_columns_are_not_places(names):
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    numbers = y + 0.1 * rng.normal(size=90)
+    X = pd.DataFrame(
+        {names[0]: numbers, names[1]: pd.Categorical(rng.integers(7, size=90))}
+    )
+    clf = make_tabular_classifier(KINDS, cv=3, random_state=0).fit(X, y)
+    assert columns_of(clf, 0) == [0] and columns_of(clf, 1) == [1]
+    assert clf.score(X, y) > 0.9
+
+
+def test_numbers_in_strings_warn():
+    X = pd.DataFrame({"price": [f"{i / 7:.3f}" for i in range(89)] + ["?"]})
+    with pytest.warns(UserWarning, match="'price' holds 90 categories that read as"):
+        make_tabular_classifier(KINDS).fit(X, np.arange(90) % 3)
+
+
+@pytest.mark.parametrize(
+    "value, match",
+    [
+        ("abc", "'size' must hold numbers"),
+        (np.inf, "'size' holds inf"),
+        (1e200, "'size' holds 1e\\+200"),
+        (10**400, "'size' must hold numbers"),
+        (pd.Timestamp("2020"), "'size' must hold numbers"),
+        (1 + 2j, "'size' must hold numbers"),
+    ],
+    ids=str,
+)
+def test_bad_numbers_are_named_at_predict(value, match):
+    X = pd.DataFrame({"size": np.arange(30.0), "shop": list("abc") * 10})
+    clf = make_tabular_classifier(KINDS, cv=2).fit(X, np.arange(30) % 2)
+    bad = X.astype(object)
+    bad.loc[3, "size"] = value
+    with pytest.raises(ValueError, match=match):
+        clf.predict(bad)
+    dates = X.assign(shop=pd.date_range("2020", periods=30))
+    with pytest.raises(TypeError, match="'shop' holds dates"):
+        clf.predict(dates)
+
+
+@pytest.mark.parametrize("X", [sparse.eye_array(30).tocsr(), np.zeros(30)])
+def test_no_table(X):
+    with pytest.raises((TypeError, ValueError), match="X|array"):
+        make_tabular_classifier(KINDS).fit(X, np.arange(30) % 2)
+
+
+def test_a_failed_fit_leaves_the_blend_as_it_was():
+    X, y = load_iris(return_X_y=True)
+    clf = BlendedClassifier(KINDS, cv=2, random_state=0).fit(X, y)
+    expected = clf.predict_proba(X)
+    weights = (y == 9).astype(float)
+    weights[0] = 1
+    for bad in (
+        (X[:, :1], ["a"] * 150),
+        (X, np.linspace(0, 1, 150)),
+        (X, y, -np.ones(150)),
+        (X, y, weights),
+    ):
+        with pytest.raises(ValueError):
+            clf.fit(*bad)
+        assert_array_equal(clf.predict_proba(X), expected)
+
+
+class NoProbabilities(LogisticRegression):
+    def predict_proba(self, X):
+        return np.full((len(X), 3), np.nan)
+
+
 @pytest.mark.parametrize(
     "kinds, error, match",
     [
@@ -296,6 +381,9 @@ def test_sparse_data():
         ([("a", GaussianNB()), ("a", GaussianNB())], ValueError, "not unique"),
         ([("a", RidgeClassifier())], TypeError, "'a', a RidgeClassifier without"),
         ("all", ValueError, "'kinds' parameter"),
+        ([GaussianNB()], TypeError, "pairs of a name and a classifier"),
+        ([("blend", GaussianNB())], ValueError, "the name of the blend"),
+        ([("a", NoProbabilities())], ValueError, "not finite"),
     ],
 )
 def test_bad_kinds(kinds, error, match):
