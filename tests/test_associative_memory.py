@@ -18,9 +18,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skdam import DenseAssociativeMemory
+from skdam import DenseAssociativeMemory, _fixed_points
 from skdam._backends import overlap_tables
-from skdam._fixed_points import MOST_PATTERNS, MOST_WORK, POWERS, sample_memories
+from skdam._fixed_points import (
+    MOST_PATTERNS,
+    MOST_WORK,
+    POWERS,
+    choose_power,
+    sample_memories,
+)
 from skdam.energies import RectifiedPolynomial, get_energy
 from skdam.recall import update
 
@@ -923,3 +929,24 @@ def test_arrays_of_other_namespaces_are_read_on_the_host(namespace):
         memory = DenseAssociativeMemory(random_state=0).fit(xp.asarray(X))
         assert_array_equal(memory.recall(xp.asarray(X)), expected.recall(X))
         assert memory.score(xp.asarray(X), xp.asarray(X)) == 1
+
+
+@pytest.mark.parametrize("shape, size", [((3 * 10**6, 1), 1), ((10**6, 1), 2)])
+def test_narrow_patterns_take_work_too(shape, size):
+    assert len(sample_memories(np.zeros(shape, np.int8), shape[0])) == size
+
+
+def test_no_power_is_tried_beyond_the_first_that_is_stable(monkeypatch):
+    tried = []
+    monkeypatch.setattr(
+        _fixed_points, "count_unstable", lambda *args: tried.append(args) or 0
+    )
+    memories = np.ones((2, 5), np.int8)
+    assert choose_power(memories, memories, "polynomial") == (2, 0)
+    assert len(tried) == 1
+
+
+def test_all_patterns_are_looked_at_where_the_power_is_automatic():
+    X = random_patterns(60, 20)
+    memory = DenseAssociativeMemory("auto").fit(X[:59]).partial_fit(X[59:])
+    assert memory.power_ == DenseAssociativeMemory("auto").fit(X).power_ > 2

@@ -28,7 +28,8 @@ from sklearn.utils.fixes import parse_version
 import skdam
 from skdam import Checkpoint, DenseAssociativeMemoryClassifier
 from skdam._backends.cpu import CpuTrainer
-from skdam._checkpoint import FitFile
+from skdam._checkpoint import FitFile, _hash, identify
+from skdam._samples import Samples
 from skdam.energies import LogCosh, RectifiedPolynomial
 
 # Many fits are too short to learn much.
@@ -723,3 +724,39 @@ class TestKilledProcesses:
     @pytest.mark.slow
     def test_killed_while_writing(self):
         killed_fits("while-writing")
+
+
+def test_hashes_tell_sparse_samples_apart():
+    parts = [([1.0, 2.0], [0, 1], indptr) for indptr in ([0, 1, 2], [0, 2, 2])]
+    arrays = [sparse.csr_array(part, shape=(2, n)) for part in parts for n in (2, 3)]
+    assert len({_hash(array) for array in arrays}) == 4
+
+
+def test_weights_of_validation_data_tell_fits_apart():
+    X, codes = np.eye(4), np.arange(4) % 2
+    samples, validation = Samples(X, codes), Samples(X, codes)
+    before = identify({}, samples, np.arange(2), validation, None)
+    validation.weights = np.arange(1.0, 5)
+    after = identify({}, samples, np.arange(2), validation, None)
+    assert before["data"].keys() ^ after["data"].keys() == {"sample_weight_val"}
+
+
+def test_energies_of_the_users_own_are_told_apart_by_what_they_do(data, tmp_path):
+    def fitted(power, *callbacks):
+        class Own:
+            def value(self, x):
+                return np.maximum(x, 0) ** power
+
+            def activation(self, x):
+                return power * np.maximum(x, 0) ** (power - 1)
+
+            def slope(self, x):
+                return power * (power - 1) * np.maximum(x, 0) ** (power - 2)
+
+        clf = small(energy=Own(), temperature=2.0).set_callbacks(*callbacks)
+        return clf.fit(*data).memories_
+
+    fitted(2, Checkpoint(tmp_path))
+    expected = fitted(5)
+    for _ in range(2):
+        assert_array_equal(fitted(5, Checkpoint(tmp_path)), expected)

@@ -17,10 +17,10 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from skdam import DenseAssociativeMemoryClassifier
 from skdam._backends.cpu import CpuTrainer
-from skdam._diagnosis import _describe, describe_failure
+from skdam._diagnosis import _describe, describe_failure, likeliest_cause
 from skdam._resolve import auto_temperature, resolve
 from skdam._samples import Samples, Statistics, describe
-from skdam.energies import LogCosh, Polynomial
+from skdam.energies import LogCosh, Polynomial, RectifiedPolynomial
 from skdam.losses import LogLoss, PowerError
 
 
@@ -835,3 +835,41 @@ def test_probabilities_are_those_at_which_the_error_is_least(m, p):
     slope = p * wrong[0] ** (2 * m - 1) - (1 - p) * wrong[1] ** (2 * m - 1)
     assert_allclose(slope, 0, atol=1e-12)
     assert_allclose(np.exp(PowerError(m).log_probabilities(s[None])), [p])
+
+
+def test_memories_that_start_silent_leave_the_temperature():
+    sizes = Statistics(60000, 26.9, 741.0, 784.0, np.ones(784), 22.6, 5.0, 600.0, 600.0)
+    rule = RectifiedPolynomial(3), PowerError(3), 2000, sizes, 8.0
+    assert auto_temperature(*rule, -0.3) == auto_temperature(*rule)
+    assert auto_temperature(*rule, 0.3) > auto_temperature(*rule)
+
+
+def test_temperature_at_the_start_counts_the_intercept():
+    sizes = Statistics(60000, 26.9, 741.0, 784.0, np.ones(784), 22.6, 5.0, 600.0, 50.0)
+    T = auto_temperature(RectifiedPolynomial(3), PowerError(3), 2000, sizes, 8.0, 0.3)
+    assert_allclose(T**3, 2000 * 0.3 * 3 * (0.3 * (50 + 8)) ** 2)
+
+
+@pytest.mark.parametrize("init", [(0.0, 0.3), (0.3, 0.1)])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_unit_of_features_and_intercept_leaves_the_temperature(init, digits):
+    X, _, y, _ = (part[:200] for part in digits)
+    clf = small(formulation="energy", init=init, max_iter=1)
+    T = [
+        clf.set_params(intercept_scaling=f).fit(f * X, y).network_.temperature
+        for f in (1.0, 64.0)
+    ]
+    assert_allclose(T[1], T[0])
+
+
+@pytest.mark.parametrize("m, state", [(1, "hardly respond to"), (9, "hardly tell")])
+def test_failure_of_unequal_classes(m, state):
+    codes = np.repeat([0, 1], [90, 10])
+    scores = np.tile([0.005, 0.0], (100, 1))
+    scores[90:, 1] = -0.005
+    assert state in _describe(scores, codes, m, np.array(["a", "b"]))
+
+
+def test_features_somewhat_far_from_0_should_be_centred():
+    X = np.random.default_rng(0).normal(10, 1, (100, 4))
+    assert "centred first" in likeliest_cause(describe(X), 1)

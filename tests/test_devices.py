@@ -10,7 +10,7 @@ from sklearn import config_context
 from sklearn.model_selection import GridSearchCV
 
 from skdam import DenseAssociativeMemoryClassifier, _devices, _gpu
-from skdam._devices import Device, compute_device
+from skdam._devices import Device, compute_device, n_stored
 
 array_api_strict = pytest.importorskip("array_api_strict")
 
@@ -183,3 +183,12 @@ def test_devices_in_turn(monkeypatch):
     monkeypatch.setattr(_gpu, "current_process", worker)
     assert _gpu.device_named("cuda") == 1
     assert _gpu.device_named("cuda:2") == 2
+
+
+def test_work_at_the_limit_and_stored_values(monkeypatch):
+    monkeypatch.setattr(_gpu, "count_devices", lambda: 1)
+    monkeypatch.setattr(_devices, "_cuda_device", lambda name: name)
+    X = np.zeros((3, 4))
+    assert compute_device("auto", X, _devices.LEAST_FLOP) == "auto"
+    assert n_stored(X) == 12
+    assert n_stored(sparse.csr_array(np.eye(3, 4))) == 3

@@ -19,6 +19,8 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import scale
 
 from skdam import DenseAssociativeMemoryClassifier, from_mlp, to_mlp
+from skdam.duality import _memories
+from skdam.energies import RectifiedPolynomial
 from skdam.inspection import MemoriesDisplay, contributions, recognition_units
 
 ACTIVATIONS = ["relu", "tanh", "logistic"]
@@ -233,3 +235,29 @@ def test_the_perceptron_and_the_random_numbers_are_left_alone():
     to_mlp(from_mlp(mlp))
     assert pickle.dumps(mlp) == before
     assert_equal(np.random.mtrand._rand.get_state()[1:3], state)
+
+
+@pytest.mark.parametrize("name", ["digits", "iris"])
+def test_the_warning_of_probabilities_is_of_the_users_line(name):
+    clf = memory(*data(name), "rectified_polynomial")
+    with pytest.warns(UserWarning, match="no softmax") as caught:
+        to_mlp(clf)
+    assert caught[0].filename == __file__
+
+
+def test_labels_are_no_view_of_the_perceptrons():
+    mlp = perceptron(*data("iris"), "relu")
+    assert not np.shares_memory(from_mlp(mlp).classes_, mlp.classes_)
+
+
+def test_the_perceptron_draws_anew():
+    clf = memory(*data("iris"), "log_cosh", loss="log_loss")
+    assert to_mlp(clf).random_state is None
+    assert to_mlp(clf).t_ == 0
+
+
+def test_no_rounding_takes_memories_out_of_their_range():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        parts = rng.normal(size=(3, 5)), rng.normal(size=(2, 5))
+        assert np.abs(_memories(*parts, RectifiedPolynomial(2))[0]).max() <= 1

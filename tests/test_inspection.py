@@ -14,14 +14,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from skdam import DenseAssociativeMemoryClassifier
 from skdam.inspection import (
+    BlendDisplay,
     DecisiveMemoriesDisplay,
     LearningCurvesDisplay,
     MemoriesDisplay,
@@ -32,6 +35,7 @@ from skdam.inspection import (
     recognition_units,
 )
 from skdam.model_selection import HyperparameterWindow, TrainingRun
+from skdam.tabular import BlendedClassifier
 
 # Networks of a few epochs are looked at here, not good ones.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -482,3 +486,20 @@ def test_displays_say_that_they_need_matplotlib(draw, monkeypatch):
 def test_matplotlib_is_imported_only_to_draw():
     code = "import sys, skdam.inspection; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_blend_is_drawn():
+    X, y = load_iris(return_X_y=True)
+    kinds = [("linear", LogisticRegression()), ("bayes", GaussianNB())]
+    blend = BlendedClassifier(kinds, random_state=0)
+    with pytest.raises(NotFittedError):
+        BlendDisplay.from_estimator(blend)
+    with pytest.raises(TypeError, match="must be a BlendedClassifier"):
+        BlendDisplay.from_estimator(GaussianNB())
+    clf, ax = Pipeline([("blend", blend.fit(X, y))]), plt.figure().subplots()
+    drawn = BlendDisplay.from_estimator(clf, ax=ax, color="red")
+    assert drawn.ax_ is ax and ax.yaxis_inverted()
+    assert [bar.get_width() for bar in drawn.bars_] == [*blend.weights_.values()]
+    assert drawn.bars_[0].get_facecolor() == (1, 0, 0, 1)
+    losses = [f"log-loss {blend.left_out_loss_[name]:.3f}" for name, _ in kinds]
+    assert [text.get_text() for text in ax.texts] == losses

@@ -17,10 +17,17 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdam import DenseAssociativeMemoryClassifier, make_tabular_classifier
-from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder
+from skdam.tabular import (
+    BlendedClassifier,
+    PiecewiseLinearEncoder,
+    _calibrate,
+    _greedy_weights,
+    _log_probabilities,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -390,3 +397,74 @@ def test_bad_kinds(kinds, error, match):
     X, y = load_iris(return_X_y=True)
     with pytest.raises(error, match=match):
         BlendedClassifier(kinds).fit(X, y)
+
+
+def test_the_seed_decides_the_parts():
+    X, y = load_iris(return_X_y=True)
+    one, other = (
+        BlendedClassifier(KINDS[1:], random_state=seed).fit(X, y) for seed in (0, 1)
+    )
+    assert (one.predict_proba(X) != other.predict_proba(X)).any()
+
+
+def test_a_blend_is_calibrated_by_the_weights():
+    X, y = make_classification(400, flip_y=0.4, random_state=0)
+    weights = np.where(np.random.default_rng(0).random(400) < 0.5, 0.001, 1.0)
+    cv = [(np.arange(200), np.arange(200, 400))]
+    clf = BlendedClassifier(KINDS[1:], cv=cv).fit(X, y, weights)
+    log_p = np.log(clf.estimators_["bayes"][0].predict_proba(X[200:]))
+    expected = _calibrate(log_p, y[200:], clf.prior_, weights[200:])
+    assert_allclose(clf.calibrations_["bayes"], expected)
+
+
+def test_kinds_are_added_to_those_before_by_the_weighted_loss():
+    own = {"a": np.array([0.9, 0.1]), "b": np.array([0.1, 0.9])}
+    assert _greedy_weights(own, np.ones(2), 4) == {"a": 0.5, "b": 0.5}
+    assert _greedy_weights(own, np.array([1.0, 3.0]), 4) == {"a": 0.25, "b": 0.75}
+
+
+def test_parts_are_trained_with_their_own_weights():
+    X, y = load_iris(return_X_y=True)
+    weights = np.random.default_rng(0).uniform(0.1, 9, 150)
+    kept, left_out = np.arange(1, 150, 2), np.arange(0, 150, 2)
+    clf = BlendedClassifier(KINDS[1:], cv=[(kept, left_out)]).fit(X, y, weights)
+    model = GaussianNB().fit(X[kept], y[kept], weights[kept])
+    fitted = clf.estimators_["bayes"][0]
+    assert_allclose(fitted.predict_proba(X), model.predict_proba(X))
+
+
+def test_losses_of_left_out_rows_are_weighted():
+    X, y = load_iris(return_X_y=True)
+    weights, part = np.where(y == 0, 3.0, 1.0), np.arange(150)
+    clf = BlendedClassifier(KINDS[1:], cv=[(part, part)]).fit(X, y, weights)
+    expected = log_loss(y, clf.predict_proba(X), sample_weight=weights)
+    assert_allclose([*clf.left_out_loss_.values()], expected)
+
+
+def test_parts_have_the_same_share_of_each_class():
+    X, y = load_iris(return_X_y=True)
+    clf = BlendedClassifier([("chance", DummyClassifier())], random_state=0).fit(X, y)
+    for model in clf.estimators_["chance"]:
+        assert_allclose(model.class_prior_, 1 / 3)
+
+
+def test_probabilities_of_a_middle_class_that_a_part_misses():
+    X, y = load_iris(return_X_y=True)
+    model = GaussianNB().fit(X[y != 1], y[y != 1])
+    log_p = _log_probabilities(model, X, np.arange(3))
+    assert (log_p[:, 1] == -50).all() and (log_p[y == 2, 2] > -1).all()
+
+
+def test_what_is_missing_is_a_column():
+    X = pd.DataFrame({"size": [1.0, np.nan] * 30})
+    clf = make_tabular_classifier(KINDS, random_state=0).fit(X, [0, 1] * 30)
+    assert clf["columns"].transform(X).shape == (60, 2)
+    assert clf.score(X, [0, 1] * 30) == 1
+
+
+def test_a_blend_takes_what_all_kinds_take():
+    memory = ("memory", DenseAssociativeMemoryClassifier())
+    tags = get_tags(BlendedClassifier([memory, KINDS[1]])).input_tags
+    assert not tags.allow_nan and not tags.sparse
+    tags = get_tags(BlendedClassifier([memory])).input_tags
+    assert tags.allow_nan and tags.sparse
