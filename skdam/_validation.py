@@ -274,9 +274,8 @@ def _check_weights(
     if weights is None:
         return None
     if not weights.any():
-        raise ValueError(
-            "sample_weight and class_weight leave no sample with a positive weight."
-        )
+        given = name if class_weight is None else f"{name} and class_weight"
+        raise ValueError(f"The weights by {given} are zero for all samples.")
     return weights / weights.max()
 
 

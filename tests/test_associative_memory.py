@@ -733,8 +733,7 @@ def test_unknown_neurons_of_a_data_frame(unknown, dtype):
 
 
 def test_containers_that_hold_no_dense_data():
-    frame = pd.DataFrame.sparse.from_spmatrix(sparse.eye(3))
-    for X in (frame, sparse.csr_matrix(np.eye(3)), sparse.csr_array(np.eye(3))):
+    for X in (sparse.csr_matrix(np.eye(3)), sparse.csr_array(np.eye(3))):
         with pytest.raises(TypeError, match="^Sparse data was passed for X"):
             DenseAssociativeMemory().fit(X)
 

@@ -382,7 +382,10 @@ def test_a_sparse_epoch_holds_nothing_of_all_features():
     rng = np.random.default_rng(0)
     n_samples, n_features, n_stored, K = 300, 50_000, 5, 50
     X = sparse.random_array(
-        (n_samples, n_features), density=n_stored / n_features, rng=rng, format="csr"
+        (n_samples, n_features),
+        density=n_stored / n_features,
+        random_state=0,
+        format="csr",
     )
     settings = replace(PLAIN, n_memories=K, batch_size=20)
     weights = rng.uniform(-1, 1, (n_features + 3, K))
