@@ -8,7 +8,8 @@ holds csv files with a header, the class in their last column and ``?`` for miss
 values, and may hold an ``index.csv``, which names the categorical columns of each.
 Without it only the four data sets of scikit-learn are compared.
 
-Of larger tables 1000 rows are drawn, with the shares of the classes. All methods get
+Of larger tables 1000 rows are drawn, with the shares of the classes, and classes with
+fewer rows than folds are left out. All methods get
 the same columns: numbers standardised, missing ones imputed with the median, and
 categories one-hot. They take turns in one process, split by split. ``--resume`` keeps
 the results of methods with unchanged parameters.
@@ -105,6 +106,9 @@ def folds(X: pd.DataFrame, y: pd.Series, n_folds: int, repeat: int) -> Iterator[
         X, _, y, _ = train_test_split(
             X, y, train_size=MOST_ROWS, stratify=y, random_state=repeat
         )
+    # A class must be in every training part.
+    enough = y.map(y.value_counts()) >= n_folds
+    X, y = X[enough], y[enough]
     cv = StratifiedKFold(n_folds, shuffle=True, random_state=repeat)
     for train, test in cv.split(X, y):
         yield X.iloc[train], y.iloc[train], X.iloc[test], y.iloc[test]
