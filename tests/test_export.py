@@ -295,7 +295,7 @@ def test_a_missing_package_is_named(monkeypatch):
     X, y = table(2)
     clf = fitted(X, y)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"onnx is needed .*skdam\[onnx\]"):
+    with pytest.raises(ImportError, match=r"onnx is needed .*\.\[onnx\]"):
         to_onnx(clf)
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
     with pytest.raises(ImportError, match=r"skl2onnx is needed"):
