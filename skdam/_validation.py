@@ -45,6 +45,7 @@ __all__ = [
     "dominant_features",
     "encode",
     "in_type",
+    "is_missing",
     "naming",
     "on_device",
     "python_parameters",
@@ -167,15 +168,25 @@ def check_labels(y: Any, name: str = "y") -> np.ndarray:
 
 def _without_missing(labels: np.ndarray, name: str) -> np.ndarray:
     """Return labels, or say that some are missing."""
-    if labels.dtype.kind in "OMm" and any(map(_is_missing, labels)):
+    if labels.dtype.kind in "OMm" and any(map(is_missing, labels)):
         raise ValueError(f"Input {name} contains NaN, or other missing labels.")
     with np.errstate(invalid="ignore"):
         assert_all_finite(labels, input_name=name)
     return labels
 
 
-def _is_missing(label: Any) -> bool:
-    return label is None or type(label).__name__ == "NAType" or bool(label != label)
+def is_missing(value: Any) -> bool:
+    """Tell whether a value is None, pandas' NA, or NaN or NaT."""
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    try:
+        # NaN and NaT differ from themselves.
+        return bool(value != value)
+    except ArithmeticError:
+        return True
+    except (TypeError, ValueError):
+        # Neither true nor false, as of an array.
+        return False
 
 
 def check_training_data(

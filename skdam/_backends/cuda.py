@@ -114,6 +114,8 @@ def compile_options(network: Any, largest: float | None = None) -> tuple[str, ..
         "UPDATE_THREADS": UPDATE_THREADS,
         "LANES": _lanes(network.n_memories),
         "SAMPLES": _n_together(network),
+        "TILE": TILE,
+        "COLUMNS": COLUMNS,
         "LOG_MAX": math.log(limits.max),
         "TINY": float(limits.tiny),
     }

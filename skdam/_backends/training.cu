@@ -22,7 +22,8 @@
  *
  * Also set when compiled: LOSS, 0 for the power objective and 1 for cross-entropy;
  * CLASSES, their number; CLASS_TILE, how many of them are held in registers; SAMPLES,
- * how many samples a block of forward has; MANY, the share of samples above which all
+ * how many samples a block of forward has; TILE, samples and columns of a block that
+ * gathers; COLUMNS of gradients; MANY, the share of samples above which all
  * are followed; POOL_SIZE of the random numbers; THREADS and UPDATE_THREADS of a block
  * of backward and of apply_update, and their LANES; LOG_MAX and TINY, ln of the largest
  * and the smallest normal number.
@@ -41,7 +42,6 @@
 #define LOG_TOLERANCE 8
 #define INVERSE_UNIT 9
 
-#define TILE 32
 #define AHEAD 8
 #define GROUPS (THREADS / LANES)
 #define UPDATE_GROUPS (UPDATE_THREADS / LANES)
@@ -51,7 +51,6 @@
 #define LOG_SCALE 0
 #define LOG_WEIGHT 1
 #define MARKS 2
-#define COLUMNS 4
 
 /* A row of delta is padded for loads of 16 bytes. */
 #define DELTA_ROW ((CLASSES + CLASS_TILE - 1) / CLASS_TILE * CLASS_TILE)

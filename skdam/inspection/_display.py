@@ -42,17 +42,19 @@ class _Display:
 
 
 def fitted_classifier(
-    estimator: BaseEstimator, X: Any = None
-) -> tuple[DenseAssociativeMemoryClassifier, Any]:
+    estimator: BaseEstimator,
+    X: Any = None,
+    kind: type = DenseAssociativeMemoryClassifier,
+) -> tuple[Any, Any]:
     """Return the classifier at the end of a pipeline, and X as it arrives there."""
     while isinstance(estimator, Pipeline):
         if X is not None and len(estimator) > 1:
             X = estimator[:-1].transform(X)
         estimator = estimator.steps[-1][1]
-    if not isinstance(estimator, DenseAssociativeMemoryClassifier):
+    if not isinstance(estimator, kind):
         raise TypeError(
-            "estimator must be a DenseAssociativeMemoryClassifier, or a pipeline that "
-            f"ends in one; got {type(estimator).__name__}."
+            f"estimator must be a {kind.__name__}, or a pipeline that ends in one; got "
+            f"{type(estimator).__name__}."
         )
     check_is_fitted(estimator)
     return estimator, X

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from ..tabular import BlendedClassifier
-from ._display import _Display
+from ._display import _Display, fitted_classifier
 
 __all__ = ["BlendDisplay"]
 
@@ -96,12 +94,5 @@ class BlendDisplay(_Display):
         BlendDisplay
         """
         cls._check_matplotlib("from_estimator")
-        while isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        if not isinstance(estimator, BlendedClassifier):
-            raise TypeError(
-                "estimator must be a BlendedClassifier, or a pipeline that ends in "
-                f"one; got {type(estimator).__name__}."
-            )
-        check_is_fitted(estimator)
-        return cls(estimator.weights_, estimator.left_out_loss_).plot(ax, **kwargs)
+        blend, _ = fitted_classifier(estimator, kind=BlendedClassifier)
+        return cls(blend.weights_, blend.left_out_loss_).plot(ax, **kwargs)
