@@ -6,6 +6,7 @@ A page holds its own text. What a benchmark writes is between two comments of th
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,27 @@ def write_page(path: Path, folder: Path) -> None:
     if report.exists():
         networks = json.loads(report.read_text())["networks"]["networks"]
         blocks["transition"] = table([*map(start_row, networks)])
+    report = folder / "long_run.json"
+    if report.exists():
+        for part in ("networks", "changes"):
+            found = json.loads(report.read_text()).get(part, {})
+            rows = [
+                long_row(name, network)
+                for name, network in found.items()
+                if isinstance(network, dict) and network.get("epochs")
+            ]
+            if rows:
+                blocks[f"long run: {part}"] = table(rows)
+    report = folder / "large_powers.json"
+    if report.exists():
+        results = json.loads(report.read_text())
+        rows = [
+            power_row(data, power, found)
+            for data in ("digits", "mnist")
+            for power, found in results.get(data, {}).items()
+            if power.startswith("n=") and "best" in found
+        ]
+        blocks["large powers"] = table(rows)
     fill(path, blocks)
 
 
@@ -218,4 +240,53 @@ def start_row(found: dict) -> dict[str, str]:
         "images with exactly 1": f"{100 * found['one_decisive']:.0f} %",
         "with more than 10": f"{100 * found['many_decisive']:.0f} %",
         "memories that contribute to no image": f"{100 * found['silent']:.0f} %",
+    }
+
+
+def long_row(name: str, found: dict) -> dict[str, str]:
+    """Describe a network of the long run after the last epoch that was counted."""
+    last = max(found["epochs"], key=int)
+    counts = found["epochs"][last]
+    units = np.array(counts["memories_by_recognition_units"])
+    images = np.array(counts["images_by_decisive_memories"])
+    first = found.get("first_epoch")
+    return {
+        "network": name,
+        "temperature": f"{found.get('temperature', math.nan):.0f}",
+        "epochs": last,
+        "test error": f"{100 * counts['error']:.2f} %",
+        "first epoch under 2 %": str(first or "never"),
+        "connections beyond ±0.9": f"{100 * counts['near_one']:.0f} %",
+        "classes of a memory, median": (
+            f"{np.median(np.repeat(np.arange(len(units)), units)):g}"
+        ),
+        "images with exactly 1 decisive memory": f"{100 * share(images, 1):.0f} %",
+        "with more than 10": f"{100 * share(images, 11):.1f} %",
+    }
+
+
+def share(histogram: np.ndarray, number: int) -> float:
+    return histogram[number : number + 1].sum() / histogram.sum()
+
+
+def power_row(data: str, power: str, found: dict) -> dict[str, str]:
+    """Compare the defaults with the best of the grid at one power."""
+    grid, chosen = found["grid"], found["best"]
+    defaults = next(point for point in grid if point["steps"] == [0, 0])
+    best = next(point for point in grid if point["steps"] == chosen)
+
+    def error(point: dict) -> str:
+        return f"{100 * np.mean(point['errors']):.1f} %"
+
+    return {
+        "images": data,
+        "n": power.removeprefix("n="),
+        "automatic temperature": f"{defaults['temperature']:.3g}",
+        "error with the defaults": error(defaults),
+        "with the best of the grid": error(best),
+        "its rate": f"{best['learning_rate_init']:g}",
+        "its temperature over the automatic one": (
+            f"{best['temperature'] / defaults['temperature']:.2g}"
+        ),
+        "with the temperature of n = 3": error(found["same_temperature"]),
     }
