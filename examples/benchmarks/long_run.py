@@ -37,6 +37,9 @@ from skdam.inspection import decisive_memories, recognition_units
 FIRST, EVERY = (1, 2, 5, 10, 20), 50
 """Epochs after which memories are counted: the first ones, and multiples."""
 
+MIN_SECONDS = 30
+"""Least time between two checkpoints."""
+
 CHANGES = {
     # name of the network at n = 2: what is changed
     "as published": {},
@@ -108,7 +111,8 @@ def follow(
     report.results[part][name] = found
     if "errors" in found:
         return
-    checkpoint = Checkpoint(report.path.with_suffix("") / part, min_seconds=30)
+    folder = report.path.with_suffix("") / part
+    checkpoint = Checkpoint(folder, min_seconds=MIN_SECONDS)
     clf.set_callbacks(checkpoint, Watch(found, report, data)).fit(
         data.X_train, data.y_train, X_val=data.X_test, y_val=data.y_test
     )
