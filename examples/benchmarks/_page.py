@@ -98,6 +98,22 @@ def parts(results: dict) -> dict[int, dict]:
     return {power: results[f"n={power}"] for power in powers}
 
 
+def draw_long_run(path: Path, networks: dict[str, dict]) -> None:
+    """Draw test errors, and the share of images with many decisive memories."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, found in networks.items():
+        epochs = [int(epoch) for epoch in found["epochs"]]
+        counts = list(found["epochs"].values())
+        images = [np.array(each["images_by_decisive_memories"]) for each in counts]
+        left.loglog(epochs, [100 * each["error"] for each in counts], ".-", label=name)
+        right.semilogx(epochs, [100 * share(each, 11) for each in images], ".-")
+    left.set(xlabel="Epoch", ylabel="Test error, %")
+    right.set(xlabel="Epoch", ylabel="Images with more than 10 decisive memories, %")
+    left.legend(fontsize="small")
+    save(figure, path)
+
+
 # Tables of the reproduction
 
 
@@ -116,13 +132,16 @@ def write_page(path: Path, folder: Path) -> None:
     if report.exists():
         for part in ("networks", "changes"):
             found = json.loads(report.read_text()).get(part, {})
-            rows = [
-                long_row(name, network)
+            networks = {
+                name: network
                 for name, network in found.items()
                 if isinstance(network, dict) and network.get("epochs")
-            ]
-            if rows:
+            }
+            if networks:
+                rows = [long_row(*item) for item in networks.items()]
                 blocks[f"long run: {part}"] = table(rows)
+                figure = path.parent / "_static" / f"reproduction_long_{part}.png"
+                draw_long_run(figure, networks)
     report = folder / "large_powers.json"
     if report.exists():
         results = json.loads(report.read_text())
