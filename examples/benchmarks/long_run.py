@@ -45,15 +45,16 @@ OPEN = {"error_exponent": 30, "learning_rate_init": 0.04, "momentum": 0.6}
 """What the paper gives as ranges, with the values of the notebook of its authors."""
 
 CHANGES = {
-    # name of the network at n = 2: what is changed, and the factor of the temperature
+    # name of the network at n = 2: what is changed, and the factor of the temperature,
+    # which goes with the root of the number of memories
     "as published": ({}, 1),
     "start at mean 0": ({"init": (0.0, 0.3)}, 1),
     "dead memories reinitialised": ({"reinit_dead": 0.4}, 1),
+    "four times as many memories": ({"n_memories": 800}, 2),
     "error exponent 3": ({"error_exponent": 3}, 1),
     "half the temperature": ({}, 0.5),
     "every sample followed": ({"gradient_tolerance": 0}, 1),
     "start at mean 0, its own temperature": ({"init": (0.0, 0.3)}, None),
-    "twice the temperature": ({}, 2),
     "exact update": ({"formulation": "energy"}, 1),
 }
 
