@@ -13,6 +13,7 @@ if not FOLDER.exists():
 pytest.importorskip("matplotlib")
 sys.path.insert(0, str(FOLDER))
 
+import _page  # noqa: E402
 import large_powers  # noqa: E402
 import long_run  # noqa: E402
 from _measure import Report, rounded  # noqa: E402
@@ -154,3 +155,36 @@ def test_the_rate_falls_as_published():
     clf = long_run.published(20, 30, 300)
     assert clf.learning_rate_decay == pytest.approx(0.998**299)
     assert SimpleNamespace(**clf.get_params()).reinit_dead == 0
+
+
+def test_rows_of_the_pages():
+    counts = {
+        "error": 0.0123,
+        "near_one": 0.5,
+        "memories_by_recognition_units": [1, 0, 3],
+        "images_by_decisive_memories": [0, 6, 1, *8 * [0], 3],
+    }
+    row = _page.long_row("a", {"epochs": {"5": {}, "50": counts}, "temperature": 7.4})
+    assert [*row.values()] == [
+        "a",
+        "7",
+        "50",
+        "1.23 %",
+        "50 %",
+        "2",
+        "1",
+        "60 %",
+        "30.0 %",
+    ]
+    points = [
+        {"steps": [0, 0], "errors": [0.02, 0.04], "temperature": 3.0},
+        {"steps": [1, 0], "errors": [0.02], "temperature": 6.0},
+    ]
+    found = {
+        "grid": [point | {"learning_rate_init": 0.02} for point in points],
+        "best": [1, 0],
+        "same_temperature": {"errors": [0.5]},
+    }
+    assert [*_page.power_row("digits", "n=8", found).values()] == [
+        *("digits", "8", "3", "3.0 %", "2.0 %", "0.02", "2", "50.0 %"),
+    ]

@@ -268,20 +268,21 @@ def long_row(name: str, found: dict) -> dict[str, str]:
     counts = found["epochs"][last]
     units = np.array(counts["memories_by_recognition_units"])
     images = np.array(counts["images_by_decisive_memories"])
-    first = found.get("first_epoch")
     return {
         "network": name,
         "temperature": f"{found.get('temperature', math.nan):.0f}",
         "epochs": last,
         "test error": f"{100 * counts['error']:.2f} %",
-        "first epoch under 2 %": str(first or "never"),
         "connections beyond ±0.9": f"{100 * counts['near_one']:.0f} %",
-        "classes of a memory, median": (
-            f"{np.median(np.repeat(np.arange(len(units)), units)):g}"
-        ),
-        "images with exactly 1 decisive memory": f"{100 * share(images, 1):.0f} %",
+        "classes of a memory, median": f"{median(units):g}",
+        "decisive memories, median": f"{median(images):g}",
+        "images with exactly 1": f"{100 * share(images, 1):.0f} %",
         "with more than 10": f"{100 * share(images, 11):.1f} %",
     }
+
+
+def median(histogram: np.ndarray) -> float:
+    return np.median(np.repeat(np.arange(len(histogram)), histogram))
 
 
 def share(histogram: np.ndarray, number: int) -> float:
@@ -298,7 +299,7 @@ def power_row(data: str, power: str, found: dict) -> dict[str, str]:
         return f"{100 * np.mean(point['errors']):.1f} %"
 
     return {
-        "images": data,
+        "images": {"mnist": "MNIST"}.get(data, data),
         "n": power.removeprefix("n="),
         "automatic temperature": f"{defaults['temperature']:.3g}",
         "error with the defaults": error(defaults),

@@ -41,7 +41,12 @@ FIRST, EVERY = (1, 2, 5, 10, 20), 50
 MIN_SECONDS = 30
 """Least time between two checkpoints."""
 
-OPEN = {"error_exponent": 30, "learning_rate_init": 0.04, "momentum": 0.6}
+OPEN = {
+    "error_exponent": 30,
+    "learning_rate_init": 0.04,
+    "momentum": 0.6,
+    "temperature_ramp": None,
+}
 """What the paper gives as ranges, with the values of the notebook of its authors."""
 
 CHANGES = {
