@@ -100,7 +100,7 @@ def parts(results: dict) -> dict[int, dict]:
 
 def draw_long_run(path: Path, networks: dict[str, dict]) -> None:
     """Draw test errors, and the share of images with many decisive memories."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure = Figure(figsize=(13, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, found in networks.items():
         epochs = [int(epoch) for epoch in found["epochs"]]
@@ -110,7 +110,7 @@ def draw_long_run(path: Path, networks: dict[str, dict]) -> None:
         right.semilogx(epochs, [100 * share(each, 11) for each in images], ".-")
     left.set(xlabel="Epoch", ylabel="Test error, %")
     right.set(xlabel="Epoch", ylabel="Images with more than 10 decisive memories, %")
-    left.legend(fontsize="small")
+    figure.legend(loc="outside right center", fontsize="small")
     save(figure, path)
 
 
@@ -140,8 +140,8 @@ def write_page(path: Path, folder: Path) -> None:
             if networks:
                 rows = [long_row(*item) for item in networks.items()]
                 blocks[f"long run: {part}"] = table(rows)
-                figure = path.parent / "_static" / f"reproduction_long_{part}.png"
-                draw_long_run(figure, networks)
+                static = path.parent / "_static"
+                draw_long_run(static / f"reproduction_long_{part}.png", networks)
     report = folder / "large_powers.json"
     if report.exists():
         results = json.loads(report.read_text())
