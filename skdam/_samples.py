@@ -18,7 +18,7 @@ __all__ = ["Samples", "Statistics", "describe"]
 
 Array = Any
 
-ELEMENTS_AT_ONCE = 2**20
+ELEMENTS_AT_ONCE = 2**16
 """Elements of X that are looked at together."""
 
 
@@ -164,12 +164,13 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
         shares = weights / weights.max()
         effective = float(shares.sum() ** 2 / (shares**2).sum())
         shares = shares / shares.sum()
-    largest = np.zeros(n_features)
-    for _, part in _slices(X):
+    largest, mean, variance, unstored = np.zeros((4, n_features))
+    for rows, part in _slices(X):
         highest = abs(part).max(axis=0)
         if sparse.issparse(highest):
             highest = highest.toarray().ravel()
         np.maximum(largest, highest, out=largest)
+        mean += part.T @ shares[rows]
     if not largest.any():
         return Statistics(effective, 0.0, 0.0, 0.0, np.zeros(n_features), 0.0, 0.0)
     # Powers of 2 round nothing.
@@ -177,17 +178,15 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
     unit = float(units[largest.argmax()])
     units[largest == 0] = unit
     ratios = units / unit
-    l1, squares = np.empty((2, n_samples))
-    mean, variance, unstored = np.zeros((3, n_features))
-    for rows, part in _slices(X, units):
-        l1[rows] = abs(part) @ ratios
-        squares[rows] = _squares(part) @ ratios**2
-        mean += part.T @ shares[rows]
+    mean /= units
     length = float(np.linalg.norm(ratios * mean))
     direction = ratios * mean / (length or 1)
+    l1, squares = np.empty((2, n_samples))
     along = 0.0
     for rows, part in _slices(X, units):
         share = shares[rows]
+        l1[rows] = abs(part) @ ratios
+        squares[rows] = _squares(part) @ ratios**2
         along += float(share @ (part @ (ratios * direction) - length) ** 2)
         if sparse.issparse(part):
             # What is stored around the mean; below, the mean's square for the rest.

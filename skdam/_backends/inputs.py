@@ -43,7 +43,7 @@ one, and how many stored features more for each sample the sparse one seems to h
 POOL_SIZE = 2**20
 """Random numbers in the pool; a power of 2."""
 
-ELEMENTS_AT_ONCE = 2**20
+ELEMENTS_AT_ONCE = 2**16
 """Elements of X that are hashed together."""
 
 
@@ -260,20 +260,23 @@ def inputs(
     if sparse.issparse(X):
         v = sparse_inputs(X, rows, dtype, temperature, intercept, noise, hashes)
         return v if is_sparse(X) else v.toarray()
-    samples = dense_rows(X, rows, dtype)
+    untouched = noise is None and isinstance(rows, slice) and is_numpy_array(X)
+    if untouched and X.dtype == np.dtype(dtype):
+        samples = X[rows]
+    else:
+        samples = dense_rows(X, rows, dtype)
     xp = array_namespace(samples)
     if noise is not None:
         noise.apply(samples, hashes[rows])
     if type(samples) is np.ndarray:
+        n_rows, n_features = samples.shape
+        v = np.empty((n_rows, n_features + bool(intercept)), samples.dtype)
+        states = v[:, :n_features]
+        np.multiply(samples, samples.dtype.type(1 / temperature), out=states)
         # The smallest element is NaN if any is, and found in one pass.
-        if samples.size and np.isnan(samples.min()):
-            np.copyto(samples, 0, where=np.isnan(samples))
-        if not intercept:
-            samples *= 1 / temperature
-            return samples
-        v = np.empty((samples.shape[0], samples.shape[1] + 1), samples.dtype)
-        np.multiply(samples, samples.dtype.type(1 / temperature), out=v[:, :-1])
-        v[:, -1] = intercept / temperature
+        if states.size and np.isnan(states.min()):
+            np.copyto(states, 0, where=np.isnan(states))
+        v[:, n_features:] = intercept / temperature
         return v
     if samples.shape[0] and xp.isnan(xp.min(samples)):
         samples = xp.where(xp.isnan(samples), xp.zeros_like(samples), samples)
