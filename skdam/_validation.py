@@ -89,17 +89,19 @@ def naming_columns(X: Any, name: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        strangers = {
-            column: next(filter(_is_no_number, np.asarray(values).ravel().tolist()))
-            for column, values in columns_of(X)
-            if np.asarray(values).dtype.kind in "OUS"
-            and any(map(_is_no_number, np.asarray(values).ravel().tolist()))
-        }
+        strangers = {}
+        for column, values in columns_of(X):
+            values = np.asarray(values)
+            if values.dtype.kind in "OUS":
+                found = [v for v in values.ravel().tolist() if _is_no_number(v)]
+                if found:
+                    strangers[column] = found[0]
         if not strangers:
             raise
         example = next(iter(strangers.values()))
         reason = "" if isinstance(example, str | bytes) else f" ({error})"
-        raise type(error)(
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
             f"Columns {list(strangers)} of {name} hold {example!r}, for example, where "
             f"numbers are needed{reason}. Encode them first, or use "
             "skdam.make_tabular_classifier, which takes tables with categories and "
@@ -210,44 +212,39 @@ def check_labels(y: Any, name: str = "y", *, multilabel: bool = False) -> np.nda
     They are a vector or, where a sample may have several, an indicator matrix of int32.
     """
     with naming(name):
-        y = to_numpy(y)
-        if not hasattr(y, "shape"):
-            y = _array_of_labels(y, name)
-        if sparse.issparse(y):
-            y = y.toarray()
-        if len(y.shape) == 2 and y.shape[1] > 1:
-            return _check_indicators(y, name, multilabel)
+        y = y.toarray() if sparse.issparse(y) else to_numpy(y)
+        if _is_nested(y):
+            raise ValueError(
+                f"{name} holds sequences of labels; scikit-learn's MultiLabelBinarizer "
+                "makes an indicator matrix of them."
+            )
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            return _check_indicators(np.asarray(y), name, multilabel)
         y = _without_missing(column_or_1d(y, warn=True), name)
         check_classification_targets(y)
     return y
 
 
-def _array_of_labels(y: Any, name: str) -> np.ndarray:
+def _is_nested(y: Any) -> bool:
+    """Tell whether labels are sequences, one for each sample."""
     try:
         labels = np.asarray(y)
-        is_nested = labels.dtype == object and any(
-            isinstance(x, list | tuple | set | frozenset) for x in labels.flat
-        )
     except ValueError:
-        # Sequences of different lengths.
-        is_nested = True
-    if is_nested:
-        raise ValueError(
-            f"{name} holds sequences of labels; scikit-learn's MultiLabelBinarizer "
-            "makes an indicator matrix of them."
-        )
-    return labels
+        # Of different lengths.
+        return True
+    kinds = list | tuple | set | frozenset | np.ndarray
+    return labels.dtype == object and any(isinstance(x, kinds) for x in labels.flat)
 
 
-def _check_indicators(y: Any, name: str, multilabel: bool) -> np.ndarray:
+def _check_indicators(y: np.ndarray, name: str, multilabel: bool) -> np.ndarray:
     """Return a matrix of 1 for each label that a sample has, and 0."""
     if not multilabel:
         raise ValueError(
-            f"{name} has the shape {tuple(y.shape)}, and several labels a sample are "
+            f"{name} has the shape {y.shape}, and several labels a sample are "
             "not supported here; scikit-learn's MultiOutputClassifier trains one "
             "classifier for each column."
         )
-    y = _without_missing(np.asarray(y), name)
+    y = _without_missing(y, name)
     is_true = y == 1
     is_known = is_true | (y == 0) if y.dtype.kind in "biufO" else np.zeros(y.shape)
     if not np.all(is_known):
@@ -457,7 +454,7 @@ def encode(
     if multilabel != (y.ndim == 2) or (multilabel and y.shape[1] != len(classes)):
         fitted = f"{len(classes)} labels" if multilabel else "one class"
         raise ValueError(
-            f"{name} has the shape {y.shape}, but the classifier was fitted with "
+            f"{name} has the shape {y.shape}, but the classifier is fitted with "
             f"{fitted} a sample."
         )
     if multilabel:

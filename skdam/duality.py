@@ -162,8 +162,8 @@ def to_mlp(clf: DenseAssociativeMemoryClassifier) -> MLPClassifier:
     MLPClassifier
         Fitted perceptron with the labels of the classifier and, with
         ``loss="log_loss"``, two classes or several labels a sample, its probabilities.
-        ``partial_fit`` trains it
-        further, as does ``fit`` with ``warm_start=True``. It does not take NaN.
+        ``partial_fit`` trains it further, as does ``fit`` with ``warm_start=True``. It
+        does not take NaN.
 
     Raises
     ------

@@ -189,8 +189,8 @@ classifier.py: classifier training: partial_fit forgets the velocity
 + n_epochs, curve, velocity = run.n_epochs, run.loss_curve, None
 
 classifier.py: classifier scikit_learn: the score of two classes is that of the first
-- return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
-+ return scores[:, 0] - scores[:, 1] if scores.shape[1] == 2 else scores
+- return scores[:, 1] - scores[:, 0] if self.n_outputs_ == 1 else scores
++ return scores[:, 0] - scores[:, 1] if self.n_outputs_ == 1 else scores
 
 _validation.py: classifier training: an interrupt leaves what was set
 - except BaseException:

@@ -269,9 +269,9 @@ def test_training_goes_on_with_the_same_labels_alone(data):
     assert (several.memories_ != before).any()
     before = copy.deepcopy(vars(several))
     for clf, other, message in (
-        (several, y[:, 0], "fitted with 4 labels a sample"),
-        (several, y[:, :3], "fitted with 4 labels a sample"),
-        (one, y[:, :2], "fitted with one class a sample"),
+        (several, y[:, 0], "is fitted with 4 labels a sample"),
+        (several, y[:, :3], "is fitted with 4 labels a sample"),
+        (one, y[:, :2], "is fitted with one class a sample"),
     ):
         for call in (clf.fit, clf.partial_fit):
             with pytest.raises(ValueError, match=message):
@@ -493,6 +493,8 @@ def test_around_it(data):
         (lambda y: sparse.csr_array(2 * y), "must be an indicator matrix"),
         (lambda y: [np.flatnonzero(row).tolist() for row in y], "MultiLabelBinarizer"),
         (lambda y: [set(np.flatnonzero(row)) for row in y], "MultiLabelBinarizer"),
+        (lambda y: pd.Series([[0], [0, 1]] * 150), "MultiLabelBinarizer"),
+        (lambda y: pd.Series([(0,), (0, 1)] * 150).to_numpy(), "MultiLabelBinarizer"),
         (lambda y: [[0, 1], [1]] * 150, "MultiLabelBinarizer"),
     ],
 )
