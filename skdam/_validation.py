@@ -213,27 +213,31 @@ def check_labels(y: Any, name: str = "y", *, multilabel: bool = False) -> np.nda
     """
     with naming(name):
         y = y.toarray() if sparse.issparse(y) else to_numpy(y)
-        if _is_nested(y):
-            raise ValueError(
-                f"{name} holds sequences of labels; scikit-learn's MultiLabelBinarizer "
-                "makes an indicator matrix of them."
-            )
-        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-            return _check_indicators(np.asarray(y), name, multilabel)
+        labels = _without_nesting(y, name)
+        if labels.ndim == 2 and labels.shape[1] > 1:
+            return _check_indicators(labels, name, multilabel)
         y = _without_missing(column_or_1d(y, warn=True), name)
         check_classification_targets(y)
     return y
 
 
-def _is_nested(y: Any) -> bool:
-    """Tell whether labels are sequences, one for each sample."""
+def _without_nesting(y: Any, name: str) -> np.ndarray:
+    """Return labels as an array, or say that they are sequences."""
+    kinds = list | tuple | set | frozenset | np.ndarray
     try:
         labels = np.asarray(y)
+        nested = labels.dtype == object and any(
+            isinstance(x, kinds) for x in labels.flat
+        )
     except ValueError:
         # Of different lengths.
-        return True
-    kinds = list | tuple | set | frozenset | np.ndarray
-    return labels.dtype == object and any(isinstance(x, kinds) for x in labels.flat)
+        nested = True
+    if nested:
+        raise ValueError(
+            f"{name} holds sequences of labels; scikit-learn's MultiLabelBinarizer "
+            "makes an indicator matrix of them."
+        )
+    return labels
 
 
 def _check_indicators(y: np.ndarray, name: str, multilabel: bool) -> np.ndarray:

@@ -474,6 +474,23 @@ def test_around_it(data):
         assert wrapped.score(X, y) == accuracy_score(y, found)
 
 
+def test_weights_and_validation_data_are_routed(data):
+    X, y = data
+    weights = np.linspace(0.1, 1, 300)
+    with config_context(enable_metadata_routing=True):
+        clf = small().set_fit_request(sample_weight=True, X_val=True, y_val=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, clf)
+        pipeline.fit(X, y, sample_weight=weights, X_val=X, y_val=y)
+        one_each = MultiOutputClassifier(small().set_fit_request(sample_weight=True))
+        one_each.fit(X, y, sample_weight=weights)
+    expected = small().fit(StandardScaler().fit_transform(X), y, weights)
+    assert len(pipeline[-1].validation_scores_) == 5
+    assert_array_equal(pipeline[-1].memories_, expected.memories_)
+    alone = small().fit(X, y[:, 1], weights)
+    assert_array_equal(one_each.estimators_[1].memories_, alone.memories_)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
