@@ -375,7 +375,7 @@ def test_missing_values_sparse_samples_and_single_precision(data):
     X, y = data
     holes = np.where(np.random.default_rng(0).random(X.shape) < 0.1, np.nan, X)
     assert small(max_iter=30).fit(holes, y).score(holes, y) > 0.5
-    rows = sparse.random_array((300, 800), density=0.01, rng=0, format="csr")
+    rows = sparse.random(300, 800, 0.01, format="csr", random_state=0)
     one = small(input_noise=0.0).fit(rows, y)
     other = small(input_noise=0.0).fit(rows.toarray(), y)
     assert_allclose(one.memories_, other.memories_, atol=1e-9)
