@@ -30,8 +30,8 @@ class Samples:
     ----------
     X : array or CSR array of shape (n_samples, n_features)
         Features, where they are trained on; or on the host, to be sent by minibatches.
-    codes : array of shape (n_samples,)
-        Number of each sample's class.
+    codes : array of shape (n_samples,) or (n_samples, n_labels)
+        Number of each sample's class; or 1 for each label that a sample has, and 0.
     weights : array of shape (n_samples,) or None
         Positive weights, with those of the classes; None: all are 1.
     sample_weights : array of shape (n_samples,) or None

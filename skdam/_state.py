@@ -11,7 +11,7 @@ from ._samples import Statistics
 from ._training import TrainingState
 from .energies import NamedEnergy
 from .learning_rule import Scaled
-from .losses import LogLoss, PowerError
+from .losses import BinaryLogLoss, LogLoss, PowerError
 from .network import Network
 from .updates import EnergyDifference, Feedforward
 
@@ -20,6 +20,7 @@ __all__ = ["PlainStateMixin", "pack", "unpack"]
 KINDS = {
     kind.__name__: kind
     for kind in (
+        BinaryLogLoss,
         EnergyDifference,
         Feedforward,
         LogLoss,
@@ -46,9 +47,9 @@ def pack(value: Any) -> Any:
     >>> from skdam._state import pack, unpack
     >>> from skdam.losses import PowerError
     >>> pack(PowerError(2))
-    {'skdam.kind': 'PowerError', 'exponent': 2}
+    {'skdam.kind': 'PowerError', 'exponent': 2, 'multilabel': False}
     >>> unpack(pack(PowerError(2)))
-    PowerError(exponent=2)
+    PowerError(exponent=2, multilabel=False)
     """
     name = type(value).__name__
     if KINDS.get(name) is not type(value):

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -54,6 +55,7 @@ from ._validation import (
     warn_if_scales_differ,
 )
 from .energies import ENERGY_CONSTRAINT, Energy, get_energy
+from .losses import targets_of
 from .network import Network
 
 __all__ = ["DenseAssociativeMemoryClassifier"]
@@ -73,8 +75,9 @@ class DenseAssociativeMemoryClassifier(
     for each class, with an energy ``E = -sum_mu F(xi^mu . sigma)`` over K memories
     xi^mu. To classify a sample, the visible neurons are clamped to it and the
     classification neurons, which start at -1, are updated; the class is the neuron with
-    the largest state. The memories are learned by gradient descent on the
-    classification error [1]_.
+    the largest state. With several labels a sample there is a neuron for each label,
+    which the sample has if the state is above 0. The memories are learned by gradient
+    descent on the classification error [1]_.
 
     Read more in the user guide of the documentation.
 
@@ -112,7 +115,9 @@ class DenseAssociativeMemoryClassifier(
 
     loss : {"power", "log_loss"}, default="power"
         Objective: the sum of the classification errors to the power of
-        ``2 * error_exponent``, or the cross-entropy of the softmax of the scores.
+        ``2 * error_exponent``, or the cross-entropy of the softmax of the scores s;
+        with several labels a sample, the sum of the cross-entropies of each label's
+        probability, which is ``(1 + tanh(s)) / 2 = 1 / (1 + exp(-2 s))``.
 
     error_exponent : float, default=3
         m, at least 1, for ``loss="power"``. 1 is least squares; a larger m works on the
@@ -166,7 +171,8 @@ class DenseAssociativeMemoryClassifier(
         Epochs to wait for an improvement of ``tol``.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes; classes that a dict does not name have weight 1.
+        Weights of the classes; classes that a dict does not name have weight 1. It must
+        be None with several labels a sample.
 
     warm_start : bool, default=False
         Whether ``fit`` continues from the memories of the previous call.
@@ -226,7 +232,7 @@ class DenseAssociativeMemoryClassifier(
         Visible part of the memories.
 
     recognition_connections_ : ndarray of shape (n_memories, n_classes)
-        Classification part of the memories.
+        Classification part of the memories: a column for each class, or label.
 
     thresholds_ : ndarray of shape (n_memories,)
         Connections of the memories to the neuron of the intercept; 0 without one.
@@ -241,7 +247,17 @@ class DenseAssociativeMemoryClassifier(
         Temperature of the fitted network.
 
     classes_ : ndarray of shape (n_classes,)
-        Class labels.
+        Class labels; the numbers of the columns, if y is an indicator matrix.
+
+    multilabel_ : bool
+        Whether a sample may have several labels: y is an indicator matrix.
+
+    sparse_output_ : bool
+        Whether ``predict`` returns a sparse indicator matrix, because y was one.
+
+    n_outputs_ : int
+        Number of outputs as MLPClassifier counts them: of labels or classes, but 1 for
+        two classes.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -262,7 +278,8 @@ class DenseAssociativeMemoryClassifier(
         Loss on the validation data after each epoch.
 
     validation_scores_ : list of float or None
-        Accuracy on the validation data after each epoch.
+        Accuracy on the validation data after each epoch; of several labels, all must be
+        right.
 
     best_iter_ : int
         Epoch whose memories were kept, counted from 1.
@@ -435,14 +452,16 @@ class DenseAssociativeMemoryClassifier(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels)
+            Class labels; or an indicator matrix, with 1 for each label that a sample
+            has, and 0. A single column is a vector of classes.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, not negative.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
             Validation data, scored after each epoch. With ``early_stopping`` they take
             the place of a share of X; without, all of ``max_iter`` epochs are run.
-        y_val : array-like of shape (n_val,), default=None
+        y_val : {array-like, sparse matrix} of shape (n_val,) or (n_val, n_labels), \
+                default=None
             Labels of the validation data.
         sample_weight_val : array-like of shape (n_val,), default=None
             Weights of the validation data. Loss and accuracy on validation data are
@@ -478,10 +497,12 @@ class DenseAssociativeMemoryClassifier(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels)
+            Class labels; or an indicator matrix, with 1 for each label that a sample
+            has, and 0. A single column is a vector of classes.
         classes : array-like of shape (n_classes,), default=None
-            All classes that will ever be seen; needed in the first call.
+            All classes that will ever be seen; needed in the first call. With an
+            indicator matrix, the numbers of its columns.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, not negative.
 
@@ -568,6 +589,7 @@ class DenseAssociativeMemoryClassifier(
             n_classes=len(classes),
             single="float32" in str(samples.X.dtype) or not device.has_double,
             seed=self._seed(),
+            multilabel=samples.codes.ndim == 2,
             incremental=incremental,
             previous=previous,
         )
@@ -579,6 +601,7 @@ class DenseAssociativeMemoryClassifier(
             dtype = getattr(home.xp, settings.dtype)
             validation.X = in_type(validation.X, dtype, "X_val")
         self.classes_ = on_device(classes, home)
+        self.sparse_output_ = sparse.issparse(y)
         with device.session("Lower n_memories or batch_size."):
             run = self._start(params["init"], settings, len(classes), rng, incremental)
             run.network = run.network.at(device, copy=True)
@@ -601,7 +624,13 @@ class DenseAssociativeMemoryClassifier(
             raise ValueError("X_val and y_val must be given together.")
         if X_val is not None:
             return samples, check_validation_data(
-                self, X_val, y_val, sample_weight_val, classes, home
+                self,
+                X_val,
+                y_val,
+                sample_weight_val,
+                classes,
+                samples.codes.ndim == 2,
+                home,
             )
         if sample_weight_val is not None:
             raise ValueError("sample_weight_val needs X_val and y_val.")
@@ -616,6 +645,14 @@ class DenseAssociativeMemoryClassifier(
     def _set_aside(self, codes: np.ndarray, rng) -> np.ndarray:
         """Draw the samples to validate on; each class keeps one to train on."""
         fraction = float(self.validation_fraction)
+        if codes.ndim == 2:
+            if len(codes) < 2:
+                raise ValueError(
+                    "early_stopping=True cannot set the only sample aside; pass X_val "
+                    "and y_val."
+                )
+            most = min(len(codes) - 1, math.ceil(fraction * len(codes)))
+            return rng.permutation(len(codes))[:most]
         # A class of a single sample cannot be divided, and stays in training.
         common = np.flatnonzero(np.bincount(codes)[codes] > 1)
         if not common.size:
@@ -848,6 +885,15 @@ class DenseAssociativeMemoryClassifier(
     def temperature_(self) -> float:
         return self.network_.temperature
 
+    @property
+    def multilabel_(self) -> bool:
+        return self.network_.loss.multilabel
+
+    @property
+    def n_outputs_(self) -> int:
+        n_units = self.network_.n_classes
+        return 1 if n_units == 2 and not self.multilabel_ else n_units
+
     def _scores(self, X) -> Any:
         """Return the arguments of the classification units' tanh, where X lives."""
         network = self.network_
@@ -885,10 +931,12 @@ class DenseAssociativeMemoryClassifier(
             For two classes the score of the second less that of the first.
         """
         scores = self._scores(self._checked(X, "decision_function"))
-        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+        return scores[:, 1] - scores[:, 0] if self.n_outputs_ == 1 else scores
 
     def predict(self, X: Any) -> Any:
         """Return the class of the classification unit with the largest state.
+
+        Of several labels, a sample has those whose units have states above 0.
 
         Parameters
         ----------
@@ -897,17 +945,23 @@ class DenseAssociativeMemoryClassifier(
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        {ndarray, sparse matrix} of shape (n_samples,) or (n_samples, n_labels)
+            Classes, or an indicator matrix; a sparse one if y was.
         """
         scores = self._scores(self._checked(X, "predict"))
-        return decode(array_namespace(scores).argmax(scores, axis=1), self.classes_)
+        xp = array_namespace(scores)
+        if not self.multilabel_:
+            return decode(xp.argmax(scores, axis=1), self.classes_)
+        labels = xp.astype(scores > 0, xp.int64)
+        return sparse.csr_matrix(to_numpy(labels)) if self.sparse_output_ else labels
 
     def predict_proba(self, X: Any) -> Any:
-        """Return the probabilities of the classes.
+        """Return the probabilities of the classes, or of each label by itself.
 
         The loss "power" has its minimum where a unit's score is a known function of its
-        class's probability, which is inverted here; over the classes the result is
-        normalised. The loss "log_loss" has the softmax of the scores. A network is more
+        class's probability, which is inverted here; over the classes, but not over
+        several labels, the result is normalised. The loss "log_loss" has the softmax of
+        the scores, or of each label ``1 / (1 + exp(-2 s))``. A network is more
         certain of the samples it was trained on than of others, so the scores are first
         multiplied by ``network_.confidence``: a factor of at most 1 that follows
         from the numbers of samples and classes; or, with ``early_stopping``, the one
@@ -925,10 +979,10 @@ class DenseAssociativeMemoryClassifier(
         log_p = self._log_probabilities(X, "predict_proba")
         xp = array_namespace(log_p)
         p = xp.exp(log_p)
-        return p / xp.sum(p, axis=1, keepdims=True)
+        return p if self.multilabel_ else p / xp.sum(p, axis=1, keepdims=True)
 
     def predict_log_proba(self, X: Any) -> Any:
-        """Return the logarithms of the probabilities of the classes.
+        """Return the logarithms of the probabilities of the classes, or labels.
 
         Parameters
         ----------
@@ -952,8 +1006,9 @@ class DenseAssociativeMemoryClassifier(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             States of the visible neurons.
-        y : array-like of shape (n_samples,)
-            Labels: the classification neuron of the class is at +1, all others at -1.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels)
+            Labels: the classification neurons of the class, or of a sample's labels,
+            are at +1, all others at -1.
 
         Returns
         -------
@@ -961,11 +1016,9 @@ class DenseAssociativeMemoryClassifier(
             ``E = -sum_mu F(overlap / T)``, in double precision.
         """
         X = self._checked(X, "compute_energy")
-        y = check_labels(y)
+        states = self._states(y)
         with naming("X and y"):
-            check_consistent_length(X, y)
-        classes = to_numpy(self.classes_)
-        states = 2 * np.eye(len(classes))[encode(y, classes)] - 1
+            check_consistent_length(X, states)
         energies = self.network_.at(Device.of(X)).energies(X, states)
         xp = array_namespace(energies)
         if not xp.all(xp.isfinite(energies)):
@@ -974,6 +1027,13 @@ class DenseAssociativeMemoryClassifier(
                 f"temperature {self.temperature_:.4g}."
             )
         return energies
+
+    def _states(self, y: Any) -> np.ndarray:
+        """Return the states of the classification units that labels stand for."""
+        classes = to_numpy(self.classes_)
+        y = check_labels(y, multilabel=True)
+        codes = encode(y, classes, multilabel=self.multilabel_)
+        return targets_of(codes, np.empty((1, len(classes))))
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -995,4 +1055,5 @@ class DenseAssociativeMemoryClassifier(
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = True
         tags.array_api_support = True
+        tags.classifier_tags.multi_label = True
         return tags

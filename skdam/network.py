@@ -17,7 +17,7 @@ from . import _backends
 from ._backends.inputs import inputs, is_sparse
 from ._devices import Device, take_rows, to_numpy, widest_float
 from .energies import Energy
-from .losses import Loss
+from .losses import Loss, is_right, targets_of
 from .updates import EnergyDifference, Update
 
 __all__ = ["Network"]
@@ -49,8 +49,9 @@ class Network:
         State of the intercept's neuron, the same for all samples; 0: there is none.
     update : Feedforward or EnergyDifference
         Update of the classification units, with the energy F and the temperature T.
-    loss : PowerError or LogLoss
-        Objective of the training, which says what probabilities the scores stand for.
+    loss : PowerError, LogLoss or BinaryLogLoss
+        Objective of the training, which says what probabilities the scores stand for,
+        and whether a sample has one class or several labels.
     input_scale : float, default=1.0
         What features are divided by, so that they are states of neurons of order 1.
     confidence : float, default=1.0
@@ -205,18 +206,23 @@ class Network:
     def calibrated(self, X: Array, codes: np.ndarray, weights: Any) -> Network:
         """Return the network with the confidence that suits samples it has not seen.
 
-        It minimises the log-loss of their probabilities. A few samples say little: as a
-        prior, the factor's logarithm is normal around the present one, with a standard
-        deviation of 1 / 2.
+        It minimises the log-loss of their probabilities, summed over several labels. A
+        few samples say little: as a prior, the factor's logarithm is normal around the
+        present one, with a standard deviation of 1 / 2.
         """
         scores = to_numpy(self.scores(X)).astype(np.float64)
+        if self.loss.multilabel:
+            # Without a label, its unit has the odds of the opposite score.
+            scores *= targets_of(codes, scores)
 
         def objective(log_factor: float) -> float:
-            log_p = self.loss.log_probabilities(
+            own = self.loss.log_probabilities(
                 self.confidence * math.exp(log_factor) * scores
             )
-            own = np.take_along_axis(log_p, codes[:, None], axis=1)[:, 0]
-            mean = np.average(np.maximum(own, LEAST_LOG_P), weights=weights)
+            if not self.loss.multilabel:
+                own = np.take_along_axis(own, codes[:, None], axis=1)
+            own = np.maximum(own, LEAST_LOG_P).sum(axis=1)
+            mean = np.average(own, weights=weights)
             return 2 * log_factor**2 / len(codes) - float(mean)
 
         found = minimize_scalar(objective, bounds=(-3.0, 3.0), method="bounded")
@@ -260,10 +266,8 @@ class Network:
     ) -> tuple[float, float]:
         """Return the weighted mean of the loss and of correct predictions."""
         scores = to_numpy(self.scores(X))
-        targets = np.where(codes[:, None] == np.arange(self.n_classes), 1.0, -1.0)
-        losses = self.loss.evaluate(scores, targets.astype(scores.dtype)).loss
-        hits = scores.argmax(axis=1) == codes
-        values = np.array([losses, hits], np.float64)
+        losses = self.loss.evaluate(scores, targets_of(codes, scores)).loss
+        values = np.array([losses, is_right(scores, codes)], np.float64)
         loss, accuracy = np.average(values, axis=1, weights=weights)
         return float(loss), float(accuracy)
 

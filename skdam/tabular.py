@@ -42,7 +42,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._validation import check_labels, is_missing, restored_on_error
+from ._validation import check_labels, columns_of, is_missing, restored_on_error
 from .classifier import DenseAssociativeMemoryClassifier
 from .model_selection import seeded
 
@@ -176,17 +176,13 @@ def category_columns(X: Any) -> list[int]:
 
 def _columns(X: Any) -> list[tuple[Any, Any]]:
     """Return the names of the columns, and the columns."""
-    if hasattr(X, "iloc"):
-        return [(name, X.iloc[:, place]) for place, name in enumerate(X.columns)]
-    if hasattr(X, "columns") and not sparse.issparse(X):
-        return [(name, X[name]) for name in X.columns]
-    values = None if sparse.issparse(X) or isinstance(X, dict) else np.asarray(X)
-    if values is None or values.ndim != 2:
+    is_table = not sparse.issparse(X) and not isinstance(X, dict)
+    if not is_table or (not hasattr(X, "columns") and np.ndim(X) != 2):
         raise TypeError(
             "X must be a data frame or a dense array of two dimensions; got "
             f"{type(X).__name__}."
         )
-    return list(enumerate(values.T))
+    return columns_of(X)
 
 
 def _known(column: Any) -> list:

@@ -1,4 +1,4 @@
-"""Fifty-six small faults, put into a copy of the package one at a time.
+"""Fifty-nine small faults, put into a copy of the package one at a time.
 
 ``python tests/faults.py`` tells which test notices each of them, or that it survived,
 and takes ten minutes; ``--only 3 17`` tries the faults of these numbers. The package
@@ -30,6 +30,18 @@ losses.py: losses backends: the gradient vanishes where the error is large
 losses.py: losses classifier: other classes claim more than even odds together
 - log_odds = log_odds - xp.clip(second, min=0)
 + log_odds = log_odds - second
+
+losses.py: losses: the odds of a label are those of its score, and not of twice it
+- log_odds = 2 * targets * scores
++ log_odds = targets * scores
+
+losses.py: multilabel: a sample is right if any of its labels is
+- return xp.all((scores > 0) == (codes > 0), axis=1)
++ return xp.any((scores > 0) == (codes > 0), axis=1)
+
+_backends/training.cu: cuda_source: labels of CUDA are those of other samples
+- codes + (long long)rows[i] * (MULTILABEL ? CLASSES : 1),
++ codes + (long long)rows[i],
 
 updates.py: updates backends: classification units start at +1
 - return -xp.sum(connections, axis=1) / self.temperature
@@ -177,8 +189,8 @@ classifier.py: classifier training: partial_fit forgets the velocity
 + n_epochs, curve, velocity = run.n_epochs, run.loss_curve, None
 
 classifier.py: classifier scikit_learn: the score of two classes is that of the first
-- return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
-+ return scores[:, 0] - scores[:, 1] if scores.shape[1] == 2 else scores
+- return scores[:, 1] - scores[:, 0] if self.n_outputs_ == 1 else scores
++ return scores[:, 0] - scores[:, 1] if self.n_outputs_ == 1 else scores
 
 _validation.py: classifier training: an interrupt leaves what was set
 - except BaseException:
