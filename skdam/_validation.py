@@ -37,6 +37,7 @@ __all__ = [
     "as_numbers",
     "as_python",
     "check_init",
+    "check_known_labels",
     "check_labels",
     "check_samples",
     "check_training_data",
@@ -164,6 +165,22 @@ def check_labels(y: Any, name: str = "y") -> np.ndarray:
         y = _without_missing(column_or_1d(to_numpy(y), warn=True), name)
         check_classification_targets(y)
     return y
+
+
+def check_known_labels(y: Any, classes: np.ndarray) -> np.ndarray:
+    """Return the number of each label's class, and -1 where the label is missing."""
+    if isinstance(y, np.ma.MaskedArray):
+        y = np.where(np.ma.getmaskarray(y), None, y.data.astype(object))
+    with naming("y"):
+        # NumPy would write NaN among strings as "nan".
+        is_list = isinstance(y, list | tuple)
+        y = column_or_1d(np.array(y, object) if is_list else to_numpy(y), warn=True)
+        known = np.array([not is_missing(label) for label in y], bool)
+        labels = np.asarray(y[known].tolist()) if y.dtype.kind == "O" else y[known]
+        codes = np.full(len(y), -1)
+        if known.any():
+            codes[known] = encode(labels, classes)
+    return codes
 
 
 def _without_missing(labels: np.ndarray, name: str) -> np.ndarray:
