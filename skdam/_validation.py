@@ -36,6 +36,7 @@ from ._samples import Samples, Statistics
 __all__ = [
     "as_numbers",
     "as_python",
+    "check_dense",
     "check_init",
     "check_known_labels",
     "check_labels",
@@ -115,6 +116,12 @@ def check_samples(
             X = X.copy()
             X.sum_duplicates()
     return X
+
+
+def check_dense(X: Any, purpose: str) -> None:
+    """Refuse sparse samples, for a purpose that changes any of their features."""
+    if sparse.issparse(X):
+        raise TypeError(f"X is sparse, but {purpose}; pass X.toarray().")
 
 
 def as_numbers(X: Any, name: str) -> Any:

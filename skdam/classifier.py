@@ -13,7 +13,6 @@ from typing import Any, Literal, Self
 import numpy as np
 from array_api_compat import array_namespace, device, is_cupy_array
 from numpy.typing import ArrayLike
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -43,6 +42,7 @@ from ._state import PlainStateMixin
 from ._training import Stopping, TrainingState, initial_weights, train
 from ._validation import (
     as_python,
+    check_dense,
     check_init,
     check_known_labels,
     check_labels,
@@ -1061,11 +1061,7 @@ class DenseAssociativeMemoryClassifier(
         True
         """
         X = self._checked(X, "recall")
-        if sparse.issparse(X):
-            raise TypeError(
-                "X is sparse, but recall completes unknown features (NaN), which a "
-                "sparse matrix hardly has; pass X.toarray()."
-            )
+        check_dense(X, "recall completes unknown features (NaN)")
         validate_parameter_constraints(
             {
                 "step": [Interval(Real, 0, 1, closed="right")],

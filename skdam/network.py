@@ -256,6 +256,40 @@ class Network:
             ]
         return array_namespace(*parts).concat(parts)
 
+    def input_gradient(self, X: Array, delta: Array) -> Array:
+        """Return the gradient of ``sum_alpha delta_alpha s_alpha`` by the features.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            Samples, where the network lives.
+        delta : array of shape (n_samples, n_classes)
+            Weights of the scores s; dC/ds for the gradient of an objective C.
+
+        Returns
+        -------
+        array of shape (n_samples, n_features)
+            In double precision where the device has it, and 0 where a feature is
+            unknown, as no score depends on it.
+        """
+        exact = isinstance(self.update, EnergyDifference)
+        states = np.full((X.shape[0], self.n_classes), -1.0 if exact else 0.0)
+        device, parts = Device.of_array(self.weights), []
+        for rows, x in self.overlaps(X, states):
+            xp = array_namespace(x)
+            weights = xp.astype(self.weights, x.dtype)
+            d_scores = xp.astype(device.asarray(take_rows(delta, rows)), x.dtype)
+            with np.errstate(over="ignore", invalid="ignore"):
+                by_overlap, _ = self.update.gradient(
+                    x, weights[self.n_visible :, :].T, d_scores
+                )
+                found = by_overlap @ (weights[: self.n_features, :].T / self.unit)
+            known = take_rows(X, rows)
+            if xp.isdtype(known.dtype, "real floating"):
+                found = xp.where(xp.isnan(known), xp.zeros_like(found), found)
+            parts.append(found)
+        return array_namespace(*parts).concat(parts)
+
     def complete(
         self,
         X: Array,
