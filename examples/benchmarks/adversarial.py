@@ -51,8 +51,8 @@ def main() -> None:
     options.add_argument(
         "--resume", action="store_true", help="keep finished networks and images"
     )
-    options.size("memories", "K", 300, quick=50)
-    options.size("epochs", "of each network", 12, quick=10)
+    options.size("memories", "K", 500, quick=50)
+    options.size("epochs", "of each network", 15, quick=10)
     options.size("images", "to change", 200, quick=20)
     options.size("steps", "of each image at most", 150, quick=100)
     options.size("length", "of changes of the same length", 4.0, quick=1.5, type=float)
@@ -94,7 +94,7 @@ def main() -> None:
             f"{name} rubbish",
             lambda clf=clf: rubbish_images(
                 clf,
-                np.aarange(100 if args.is_mnist else 20) % 10,
+                np.arange(100 if args.is_mnist else 20) % 10,
                 margin=RUBBISH_MARGIN,
                 bounds=(-1, 1),
                 max_iter=args.steps,

@@ -279,6 +279,8 @@ def _codes(target: Any, classes: np.ndarray, n_samples: int | None = None):
     if n_samples is not None and np.ndim(target) == 0:
         target = np.full(n_samples, target)
     labels = check_labels(target, "target")
+    if not len(labels):
+        raise ValueError("target holds no labels.")
     if n_samples is not None:
         with naming("X and target"):
             check_consistent_length(np.empty(n_samples), labels)
