@@ -36,6 +36,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "filename_pattern": "/(plot_|quickstart)",
     "ignore_pattern": "/benchmarks/",
+    "matplotlib_animations": True,
     "reference_url": {"skdam": None},
 }
 

@@ -21,6 +21,7 @@ _NAMES = {
 }
 _MODULES = [
     "capacity",
+    "completion",
     "datasets",
     "energies",
     "export",

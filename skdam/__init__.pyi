@@ -1,6 +1,7 @@
 # What __init__.py imports when it is first used, for type checkers and editors.
 
 from . import capacity as capacity
+from . import completion as completion
 from . import datasets as datasets
 from . import energies as energies
 from . import export as export

@@ -36,7 +36,9 @@ from ._samples import Samples, Statistics
 __all__ = [
     "as_numbers",
     "as_python",
+    "check_dense",
     "check_init",
+    "check_known_labels",
     "check_labels",
     "check_samples",
     "check_training_data",
@@ -164,6 +166,12 @@ def check_samples(
     return X
 
 
+def check_dense(X: Any, purpose: str) -> None:
+    """Refuse sparse samples, for a purpose that changes any of their features."""
+    if sparse.issparse(X):
+        raise TypeError(f"X is sparse, but {purpose}; pass X.toarray().")
+
+
 def as_numbers(X: Any, name: str) -> Any:
     """Return X with NaN for what pandas calls NA, if it holds no dates.
 
@@ -260,6 +268,22 @@ def _check_indicators(y: np.ndarray, name: str, multilabel: bool) -> np.ndarray:
             "MultiOutputClassifier trains one classifier for each column."
         )
     return np.ascontiguousarray(is_true, np.int32)
+
+
+def check_known_labels(y: Any, classes: np.ndarray) -> np.ndarray:
+    """Return the number of each label's class, and -1 where the label is missing."""
+    if isinstance(y, np.ma.MaskedArray):
+        y = np.where(np.ma.getmaskarray(y), None, y.data.astype(object))
+    with naming("y"):
+        # NumPy would write NaN among strings as "nan".
+        is_list = isinstance(y, list | tuple)
+        y = column_or_1d(np.array(y, object) if is_list else to_numpy(y), warn=True)
+        known = np.array([not is_missing(label) for label in y], bool)
+        labels = np.asarray(y[known].tolist()) if y.dtype.kind == "O" else y[known]
+        codes = np.full(len(y), -1)
+        if known.any():
+            codes[known] = encode(labels, classes)
+    return codes
 
 
 def _without_missing(labels: np.ndarray, name: str) -> np.ndarray:

@@ -11,14 +11,18 @@ from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
-from array_api_compat import array_namespace, is_cupy_array
+from array_api_compat import array_namespace, device, is_cupy_array
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import check_is_fitted
 
 from . import _backends
@@ -39,7 +43,9 @@ from ._state import PlainStateMixin
 from ._training import Stopping, TrainingState, initial_weights, train
 from ._validation import (
     as_python,
+    check_dense,
     check_init,
+    check_known_labels,
     check_labels,
     check_samples,
     check_training_data,
@@ -54,6 +60,7 @@ from ._validation import (
     warn_if_batch_differs,
     warn_if_scales_differ,
 )
+from .completion import Completion
 from .energies import ENERGY_CONSTRAINT, Energy, get_energy
 from .losses import targets_of
 from .network import Network
@@ -1027,6 +1034,149 @@ class DenseAssociativeMemoryClassifier(
                 f"temperature {self.temperature_:.4g}."
             )
         return energies
+
+    def recall(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        step: float = 0.2,
+        max_iter: int = 300,
+        return_trajectory: bool = False,
+    ) -> Completion:
+        """Complete samples, and their labels, by descent of the network's energy.
+
+        Known features and given labels are clamped. All other units move to lower
+        energy until nothing changes: an unknown feature within the range that it had in
+        the training data (in [-1, 1] for a network that was made of a perceptron), and
+        a free classification unit in [-1, 1]. They start at 0, where a unit contributes
+        to no overlap, or at the end of the range nearest to it.
+
+        With labels alone, all features unknown, the network runs backwards. With
+        features alone, it settles on a label, which need not be that of ``predict``:
+        the classification units are updated more than once there, and see each other.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, NaN where a feature is unknown.
+        y : array-like of shape (n_samples,), default=None
+            Labels; None, NaN or a masked value where a label is unknown. None: all are.
+            With several labels a sample, an indicator matrix, of known labels alone.
+        step : float, default=0.2
+            Largest share of its range that a unit moves in a step, in (0, 1].
+        max_iter : int, default=300
+            Largest number of steps.
+        return_trajectory : bool, default=False
+            Whether the result holds the samples after each step, too.
+
+        Returns
+        -------
+        Completion
+            Samples ``X``, labels ``y``, ``states`` of the classification units, and
+            ``energies`` after each step, which never rise. Samples have the precision
+            of X if X holds floats, and otherwise double precision.
+
+        Raises
+        ------
+        TypeError
+            If X is sparse.
+        ValueError
+            If X, y or a parameter is not usable, or the energy is not finite.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If samples were still changing in the last of ``max_iter`` steps.
+
+        Notes
+        -----
+        For all energies of this package but odd polynomials, E is concave in the
+        states. So free units end at an end of their range, except for those that the
+        network has no use for: a completed image is black and white, and a completed
+        table has extreme values.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from skdam import DenseAssociativeMemoryClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X / 8 - 1
+        >>> clf = DenseAssociativeMemoryClassifier(power=20, random_state=0)
+        >>> clf = clf.fit(X, y)
+        >>> occluded = X.copy()
+        >>> occluded[:, 48:] = np.nan
+        >>> found = clf.recall(occluded)
+        >>> bool((found.y == y).mean() > 0.8)
+        True
+        >>> backwards = clf.recall(np.full((10, 64), np.nan), range(10))
+        >>> int((clf.predict(backwards.X) == range(10)).sum()) >= 8
+        True
+        """
+        X = self._checked(X, "recall")
+        check_dense(X, "recall completes unknown features (NaN)")
+        validate_parameter_constraints(
+            {
+                "step": [Interval(Real, 0, 1, closed="right")],
+                "max_iter": [Interval(Integral, 1, None, closed="left")],
+                "return_trajectory": ["boolean"],
+            },
+            {
+                "step": step,
+                "max_iter": max_iter,
+                "return_trajectory": return_trajectory,
+            },
+            "recall",
+        )
+        network, classes = self.network_.at(Device.of(X)), to_numpy(self.classes_)
+        states = np.full((X.shape[0], len(classes)), np.nan)
+        codes = np.full(X.shape[0], -1)
+        if y is not None and self.multilabel_:
+            states = self._states(y)
+            with naming("X and y"):
+                check_consistent_length(X, states)
+        elif y is not None:
+            codes = check_known_labels(y, classes)
+            with naming("X and y"):
+                check_consistent_length(X, codes)
+            given = codes >= 0
+            states[given] = 2 * np.eye(len(classes))[codes[given]] - 1
+        found = network.complete(
+            X,
+            states,
+            *self._feature_range(),
+            step=float(step),
+            max_iter=int(max_iter),
+            keep_samples=bool(return_trajectory),
+        )
+        xp = array_namespace(found.energies)
+        if not xp.all(xp.isfinite(found.energies)):
+            raise ValueError(
+                "X holds numbers too large for the energy, which is not finite at "
+                f"temperature {self.temperature_:.4g}."
+            )
+        n_moving = int(xp.sum(xp.astype(~found.converged, xp.int64)))
+        if n_moving:
+            warnings.warn(
+                f"{n_moving} of {len(codes)} samples were still changing in the last "
+                f"of max_iter={max_iter} steps.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        if self.multilabel_:
+            return replace(found, y=xp.astype(found.states > 0, xp.int64))
+        settled = xp.asarray(codes, dtype=found.y.dtype, device=device(found.y))
+        settled = xp.where(settled < 0, found.y, settled)
+        return replace(found, y=decode(settled, self.classes_))
+
+    def _feature_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of each feature's range in the training data."""
+        statistics = getattr(self, "_statistics", None)
+        if statistics is None or not len(statistics.low):
+            ones = np.ones(self.n_features_in_)
+            return -ones, ones
+        return np.nan_to_num(statistics.low), np.nan_to_num(statistics.high)
 
     def _states(self, y: Any) -> np.ndarray:
         """Return the states of the classification units that labels stand for."""
