@@ -104,8 +104,8 @@ def naming_columns(X: Any, name: str) -> Iterator[None]:
         reason = "" if isinstance(example, str | bytes) else f" ({error})"
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
-            f"Columns {list(strangers)} of {name} hold {example!r}, for example, where "
-            f"numbers are needed{reason}. Encode them first, or use "
+            f"{name} must hold numbers, but its columns {list(strangers)} hold "
+            f"{example!r}, for example{reason}. Encode them first, or use "
             "skdam.make_tabular_classifier, which takes tables with categories and "
             "missing values as they are."
         ) from error

@@ -256,8 +256,10 @@ def test_training_does_what_the_equations_say(energy, exact, loss):
 
 
 @pytest.mark.parametrize("loss", [PowerError(3, True), BinaryLogLoss()], ids=repr)
-@pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize("power", [2, 20])
+# With power 20 the CPU rounds exact scores of 1e-30 to 0, which tell right from wrong.
+@pytest.mark.parametrize(
+    "exact, power", [(False, 2), (False, 20), (True, 2), (True, 5)]
+)
 @pytest.mark.parametrize("changes", [{}, {"weighted": True, "tolerance": 0.3}], ids=str)
 def test_training_with_several_labels(power, exact, loss, changes):
     setting = RectifiedPolynomial(power), exact, loss
