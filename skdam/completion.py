@@ -42,9 +42,10 @@ class Completion:
     ----------
     X : array of shape (n_samples, n_features)
         Completed samples; what was known is unchanged.
-    y : array of shape (n_samples,)
+    y : array of shape (n_samples,) or (n_samples, n_labels)
         Labels: those that were given, and otherwise the class whose unit has the
-        largest field.
+        largest field. With several labels a sample, an indicator matrix of the units
+        whose states are above 0.
     states : array of shape (n_samples, n_classes)
         States of the classification units, in [-1, 1].
     energies : array of shape (n_samples, n_steps + 1)

@@ -593,3 +593,20 @@ def test_missing_numbers_among_objects_are_nan():
     expected = small().fit(holes.assign(size=[1.0, np.nan] * 10).to_numpy(), y)
     for X in (holes, holes.astype({"size": "Int64"}), holes.to_numpy(object)):
         assert_array_equal(small().fit(X, y).memories_, expected.memories_)
+
+
+def test_recall_completes_samples_and_labels(data):
+    X, y = data
+    clf = small(max_iter=30).fit(X, y)
+    occluded = X[:50].copy()
+    occluded[:, :5] = np.nan
+    found = clf.recall(occluded)
+    assert found.y.shape == (50, 4)
+    assert_array_equal(found.y, found.states > 0)
+    assert (found.y == y[:50]).mean() > 0.6
+    given = clf.recall(occluded, y[:50])
+    assert_array_equal(given.y, y[:50])
+    assert_array_equal(given.states, 2 * y[:50] - 1)
+    assert (np.diff(given.energies) <= 0).all()
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        clf.recall(occluded, y[:49])
