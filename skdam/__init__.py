@@ -9,6 +9,7 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "Checkpoint": "_checkpoint",
+    "ContinuousAssociativeMemory": "continuous_memory",
     "DenseAssociativeMemory": "associative_memory",
     "DenseAssociativeMemoryClassifier": "classifier",
     "fit_window": "model_selection",
@@ -20,7 +21,9 @@ _NAMES = {
     "to_onnx": "export",
 }
 _MODULES = [
+    "attention",
     "capacity",
+    "continuous_energies",
     "datasets",
     "energies",
     "export",

@@ -9,6 +9,8 @@ from typing import Any
 
 from ._samples import Statistics
 from ._training import TrainingState
+from .attention import StoredVectors
+from .continuous_energies import Entmax, LogSumExp, LogSumPower
 from .energies import NamedEnergy
 from .learning_rule import Scaled
 from .losses import LogLoss, PowerError
@@ -21,12 +23,16 @@ KINDS = {
     kind.__name__: kind
     for kind in (
         EnergyDifference,
+        Entmax,
         Feedforward,
         LogLoss,
+        LogSumExp,
+        LogSumPower,
         Network,
         PowerError,
         Scaled,
         Statistics,
+        StoredVectors,
         TrainingState,
         *NamedEnergy.known.values(),
     )
