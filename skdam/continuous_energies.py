@@ -129,8 +129,8 @@ class LogSumPower:
     With n = 1 and distances this is log-sum-ReLU, the energy of the Epanechnikov kernel
     (Hoover et al. 2025, "Dense Associative Memory with Epanechnikov Energy"). A memory
     has no effect farther than sqrt(2 / beta) away: one that has no other within this
-    distance is recalled exactly, and between those that overlap, new minima emerge.
-    With n = 2 it is that of the biweight kernel.
+    distance is recalled exactly, and where kernels overlap, new minima emerge. With
+    n = 2 it is the biweight kernel.
 
     Where no memory has an effect, Q is minus infinity, and the nearest one attracts.
 
@@ -180,7 +180,7 @@ class LogSumPower:
 
     def margin(self, n_memories: int) -> float:
         if self.power == 1:
-            return 1 + SHARE
+            return 4.0  # Kernels as wide as half the distance do not overlap.
         return 1 - (SHARE / max(n_memories - 1, 1)) ** (1 / (self.power - 1))
 
     @staticmethod
@@ -248,7 +248,9 @@ class Entmax:
                 break
             tau = tau + xp.clip(step, min=0)
         p = F.value(z - tau)
-        p = xp.concat([p / xp.sum(p, axis=1, keepdims=True), xp.zeros_like(tau)], axis=1)
+        p = xp.concat(
+            [p / xp.sum(p, axis=1, keepdims=True), xp.zeros_like(tau)], axis=1
+        )
         place = xp.cumulative_sum(xp.astype(near, xp.int64)) - 1
         return xp.take(p, xp.where(near, place, p.shape[1] - 1), axis=1)
 

@@ -127,7 +127,7 @@ class ContinuousAssociativeMemory(
     one, and of more than 1000 a sample is compared with all. The margin is the
     difference in ``beta s`` at which the energy leaves all other vectors together at
     most one percent of the weight: ``ln(100 (K - 1))`` for "log_sum_exp", 1.01 for
-    "log_sum_relu" and "sparsemax", 2.02 for "entmax", and
+    "sparsemax", 2.02 for "entmax", and
     ``1 - (100 (K - 1))^(-1 / (n - 1))`` for power n. So each stored vector is recalled
     as it is, whatever the unit of the data and however many are stored. To complete
     vectors that were not stored, a tenth of it is often better: averages err less.
@@ -247,6 +247,7 @@ class ContinuousAssociativeMemory(
         return self._store(X, onward=hasattr(self, "memories_"))
 
     def _store(self, X, onward: bool):
+        self._validate_params()
         power = python_parameters(self)["power"]
         beta = None if self.beta == "auto" else float(self.beta)
         energy = get_continuous_energy(self.energy, power)
