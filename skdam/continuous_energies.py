@@ -232,25 +232,26 @@ class Entmax:
 
     def gradient(self, x: Array) -> Array:
         xp = array_namespace(x)
-        F = RectifiedPolynomial(1 / (self.alpha - 1))
+        n = 1 / (self.alpha - 1)
         z = (self.alpha - 1) * (x - xp.max(x, axis=1, keepdims=True))
         # As tau is at least -1, only the memories above it can have a weight.
         near = xp.any(z > -1, axis=0)
         z = xp.take(z, xp.nonzero(near)[0], axis=1)
-        # Newton's steps towards sum F(z - tau) = 1 from below, where the sum is convex:
-        # they never go too far.
-        tau = xp.full_like(z[:, :1], -1.0)
+        # Newton's steps towards sum max(z - tau, 0)^n = 1 from below, where the sum is
+        # convex: they never go too far. That of equal z is a bound, too.
+        tau = xp.mean(z, axis=1, keepdims=True) - z.shape[1] ** (-1 / n)
+        tau = xp.clip(tau, min=-1)
         precision = 4 * xp.finfo(x.dtype).eps
         while True:
-            excess = xp.sum(F.value(z - tau), axis=1, keepdims=True) - 1
-            step = excess / xp.sum(F.activation(z - tau), axis=1, keepdims=True)
+            above = xp.clip(z - tau, min=0)
+            slope = xp.astype(above > 0, x.dtype) if n == 1 else above ** (n - 1)
+            p = slope * above
+            total = xp.sum(p, axis=1, keepdims=True)
+            step = (total - 1) / (n * xp.sum(slope, axis=1, keepdims=True))
             if not xp.any(step > precision):
                 break
             tau = tau + xp.clip(step, min=0)
-        p = F.value(z - tau)
-        p = xp.concat(
-            [p / xp.sum(p, axis=1, keepdims=True), xp.zeros_like(tau)], axis=1
-        )
+        p = xp.concat([p / total, xp.zeros_like(tau)], axis=1)
         place = xp.cumulative_sum(xp.astype(near, xp.int64)) - 1
         return xp.take(p, xp.where(near, place, p.shape[1] - 1), axis=1)
 
