@@ -82,8 +82,8 @@ fig.suptitle("beta, over the automatic one")
 # Minima that nobody stored
 # -------------------------
 # On a line, four stored numbers, and the energy between them. The Gaussian kernels of
-# log-sum-exp melt together where they are close: two stored numbers have one minimum
-# between them, and neither is recalled as it is. The kernels of log-sum-ReLU end at a
+# log-sum-exp melt together where they are close: three stored numbers have one
+# minimum between them, and none of them is recalled as it is. The kernels of log-sum-ReLU end at a
 # distance of :math:`\sqrt{2 / \beta}`. Each of the stored numbers stays a minimum, as
 # no other one is so near, and *new* minima emerge where two kernels overlap.
 
@@ -98,7 +98,7 @@ for ax, energy in zip(axes, ["log_sum_exp", "log_sum_relu"], strict=True):
     ax.plot(ends, memory.compute_energy(ends[:, None]), "o", label="where recall ends")
     for number in stored[:, 0]:
         ax.axvline(number, color="gray", linestyle=":")
-    ax.set(ylabel="energy", title=energy.replace("_", "-"))
+    ax.set(ylim=(-0.5, 2), ylabel="energy", title=energy.replace("_", "-"))
     print(f"{energy}: recall ends at {ends}")
 axes[0].legend()
 axes[1].set_xlabel("state; stored numbers are dotted")

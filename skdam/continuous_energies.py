@@ -168,10 +168,13 @@ class LogSumPower:
 
     def gradient(self, x: Array) -> Array:
         xp = array_namespace(x)
-        ratio, _ = self._over_largest(x)
-        # f / n, which is at most 1; see LogSumExp for the least numbers.
-        slope = _power_above(ratio, self.power - 1)
-        slope = xp.where(slope > xp.finfo(x.dtype).eps ** 2, slope, 0 * slope)
+        if self.power == 1:
+            slope = xp.astype(x > -1, x.dtype)
+        else:
+            # f / n, which is at most 1; see LogSumExp for the least numbers.
+            ratio, _ = self._over_largest(x)
+            slope = _power_above(ratio, self.power - 1)
+            slope = xp.where(slope > xp.finfo(x.dtype).eps ** 2, slope, 0 * slope)
         reached = xp.any(slope > 0, axis=1, keepdims=True)
         if xp.all(reached):
             return slope
