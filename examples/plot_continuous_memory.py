@@ -83,7 +83,8 @@ fig.suptitle("beta, over the automatic one")
 # -------------------------
 # On a line, four stored numbers, and the energy between them. The Gaussian kernels of
 # log-sum-exp melt together where they are close: three stored numbers have one
-# minimum between them, and none of them is recalled as it is. The kernels of log-sum-ReLU end at a
+# minimum between them, and none of them is recalled as it is. The kernels of
+# log-sum-ReLU end at a
 # distance of :math:`\sqrt{2 / \beta}`. Each of the stored numbers stays a minimum, as
 # no other one is so near, and *new* minima emerge where two kernels overlap.
 

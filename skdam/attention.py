@@ -103,7 +103,7 @@ class StoredVectors:
         energies = [to_numpy(self.energies(states))] if track else []
         for _ in range(max_steps):
             new = xp.where(free, self.step(states), states)
-            moving = to_numpy(xp.sum((new - states) ** 2, axis=1) > tol**2)
+            moving = to_numpy(xp.sum((new - states) ** 2, axis=1)) ** 0.5 > tol
             states = new
             if track:
                 energies.append(energies[-1].copy())

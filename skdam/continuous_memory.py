@@ -24,7 +24,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._devices import Device, check_same_device, take_rows, to_numpy
 from ._state import PlainStateMixin
-from ._validation import check_samples, in_type, python_parameters, restored_on_error
+from ._validation import (
+    check_samples,
+    in_type,
+    naming,
+    python_parameters,
+    restored_on_error,
+)
 from .attention import Recalled, StoredVectors, in_blocks, store
 from .continuous_energies import (
     CONTINUOUS_ENERGY_CONSTRAINT,
@@ -454,7 +460,8 @@ class ContinuousAssociativeMemory(
         """Check that an array says of each feature whether it is clamped."""
         if self.clamp is None or isinstance(self.clamp, str):
             return
-        mask = np.asarray(to_numpy(self.clamp))
+        with naming("clamp"):
+            mask = np.asarray(to_numpy(self.clamp))
         if mask.dtype != bool or mask.shape != (self.n_features_in_,):
             raise ValueError(
                 f"clamp must be 'known', None or an array of {self.n_features_in_} "
@@ -470,7 +477,15 @@ class ContinuousAssociativeMemory(
             matrix, centre = here.asarray(stored.matrix), here.asarray(stored.centre)
             stored = replace(stored, matrix=matrix, centre=centre)
         states = in_type(X, stored.matrix.dtype, "X")
-        return stored, (states - stored.centre) / stored.scale, ~xp.isnan(X)
+        known = ~xp.isnan(X)
+        with np.errstate(over="ignore"):
+            states = (states - stored.centre) / stored.scale
+        largest = xp.max(xp.abs(xp.where(known, states, xp.zeros_like(states))))
+        # Where beta times a squared distance would not be finite.
+        limit = xp.finfo(states.dtype).max / X.shape[1] / max(stored.beta, 1) / 16
+        if not largest <= limit**0.5:
+            raise ValueError("X holds values too far from those of all stored vectors.")
+        return stored, states, known
 
     def _recall(
         self, X: Any, track: bool = False, stacklevel: int = 3

@@ -346,10 +346,10 @@ def test_stored_vectors_are_completed():
     assert error(automatic) < error(SimpleImputer().fit_transform(cut))
 
 
-def test_completion_of_a_stored_vector_is_the_formula():
+@pytest.mark.parametrize("beta", [0.2, 20.0])
+def test_completion_of_a_stored_vector_is_the_formula(beta):
     X = data(8, 4)
     X[0, 2:] = X[1, 0] = X[2, 2] = np.nan
-    beta = 0.2
     memory = ContinuousAssociativeMemory(beta).fit(X)
     x, shown = [], []
     for other in X[1:]:
@@ -529,6 +529,7 @@ def test_everything_follows_X(xp, name, kind):
         ({"clamp": [True, False]}, "clamp must be .* 5 booleans"),
         ({"clamp": [0, 1, 2, 3, 4]}, "clamp must be .* 5 booleans"),
         ({"clamp": np.ones((3, 5), bool)}, "clamp must be .* 5 booleans"),
+        ({"clamp": [[True], [True, False]]}, "clamp: "),
         ({"max_iter": 0}, "'max_iter' parameter"),
         ({"tol": -1.0}, "'tol' parameter"),
     ],
@@ -575,6 +576,22 @@ def test_bad_data_leave_a_fitted_memory_alone(X, message):
         with pytest.raises((ValueError, TypeError), match=message):
             memory.partial_fit(X)
         assert saved(memory) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cues_too_far_for_their_precision_are_refused(name):
+    X = data(10)
+    memory = ContinuousAssociativeMemory(energy=name, clamp=None).fit(X)
+    assert np.isfinite(memory.recall(1e100 * X)).all()
+    for method in (memory.recall, memory.transform, memory.compute_energy):
+        with pytest.raises(ValueError, match="X holds values too far"):
+            method(1e300 * X)
+
+
+def test_a_tolerance_without_a_square_ends_recall():
+    X = data(10)
+    memory = ContinuousAssociativeMemory(tol=1e300, clamp=None).fit(X)
+    assert memory.recall(X, return_trajectory=True)[1].shape == (10, 2)
 
 
 def test_calls_before_fit_and_of_other_widths():
