@@ -248,9 +248,9 @@ attention.py: continuous_memory: distances of few known components count as smal
 - x *= self.beta * states.shape[1] / xp.clip(n_known, min=1)
 + x *= self.beta
 
-attention.py: continuous_memory: a vector is completed from itself
-- return xp.where((n_common == 0) | itself, -xp.inf * xp.ones_like(s), s)
-+ return xp.where(n_common == 0, -xp.inf * xp.ones_like(s), s)
+attention.py: continuous_memory: vectors with fewer common components count as nearer
+- s *= n_features / xp.clip(n_common, min=1)
++ pass
 
 continuous_energies.py: continuous_energies: the threshold of entmax is a step too low
 - tau = tau + xp.clip(step, min=0)
