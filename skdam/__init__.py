@@ -9,6 +9,7 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "Checkpoint": "_checkpoint",
+    "ContinuousAssociativeMemory": "continuous_memory",
     "DenseAssociativeMemory": "associative_memory",
     "DenseAssociativeMemoryClassifier": "classifier",
     "fit_window": "model_selection",
@@ -20,8 +21,10 @@ _NAMES = {
     "to_onnx": "export",
 }
 _MODULES = [
+    "attention",
     "capacity",
     "completion",
+    "continuous_energies",
     "datasets",
     "energies",
     "export",

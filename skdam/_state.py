@@ -9,6 +9,8 @@ from typing import Any
 
 from ._samples import Statistics
 from ._training import TrainingState
+from .attention import StoredVectors
+from .continuous_energies import Entmax, LogSumExp, LogSumPower
 from .energies import NamedEnergy
 from .learning_rule import Scaled
 from .losses import BinaryLogLoss, LogLoss, PowerError
@@ -22,12 +24,16 @@ KINDS = {
     for kind in (
         BinaryLogLoss,
         EnergyDifference,
+        Entmax,
         Feedforward,
         LogLoss,
+        LogSumExp,
+        LogSumPower,
         Network,
         PowerError,
         Scaled,
         Statistics,
+        StoredVectors,
         TrainingState,
         *NamedEnergy.known.values(),
     )

@@ -614,7 +614,8 @@ def in_type(X: Any, dtype: Any, name: str) -> Any:
             values = typed
     if typed is not X:
         # A number may be finite in double precision and not in single.
-        assert_all_finite(values, allow_nan=True, input_name=name)
+        with np.errstate(invalid="ignore"):
+            assert_all_finite(values, allow_nan=True, input_name=name)
     return typed
 
 

@@ -255,6 +255,18 @@ model_selection.py: model_selection: networks inside of pipelines share their se
 datasets.py: datasets: files with more than the images are read
 - if not n_axes or len(content) != begin + math.prod(shape):
 + if not n_axes or len(content) < begin + math.prod(shape):
+
+attention.py: continuous_memory: distances of few known components count as small ones
+- x *= self.beta * states.shape[1] / xp.clip(n_known, min=1)
++ x *= self.beta
+
+attention.py: continuous_memory: vectors with fewer common components count as nearer
+- s *= n_features / xp.clip(n_common, min=1)
++ pass
+
+continuous_energies.py: continuous_energies: the threshold of entmax is a step too low
+- tau = tau + xp.clip(step, min=0)
++ tau = tau + xp.clip(step, min=0) / 2; break
 """
 
 ROOT = Path(__file__).resolve().parents[1]
