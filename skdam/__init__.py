@@ -24,6 +24,7 @@ _MODULES = [
     "datasets",
     "energies",
     "export",
+    "figures",
     "inspection",
     "learning_rule",
     "losses",

@@ -4,6 +4,7 @@ from . import capacity as capacity
 from . import datasets as datasets
 from . import energies as energies
 from . import export as export
+from . import figures as figures
 from . import inspection as inspection
 from . import learning_rule as learning_rule
 from . import losses as losses
