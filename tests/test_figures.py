@@ -155,7 +155,7 @@ def test_xor_is_solved_by_odd_powers_and_by_rectified_ones():
         False,
     ]
     assert [text != "no" for text in rectified] == [False] + [True] * 5
-    # A right row has overlaps 3, -1, -1, -1 with the stored ones, a wrong one -3, 1, 1, 1.
+    # Overlaps with the stored rows: 3, -1, -1, -1 if right, and -3, 1, 1, 1 if wrong.
     assert polynomial[2] == f"{((27 - 3) - (3 - 27)) / 27:.2f}"
 
 
