@@ -44,7 +44,7 @@ fig.suptitle(f"N = {n_neurons}, n = {power}")
 
 sizes = {2: (50, 100, 200), 3: (25, 40, 60, 90), 4: (15, 22, 32)}
 
-plt.style.use("tableau-colorblind10")
+plt.style.use("seaborn-v0_8-colorblind")
 fig, ax = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
 for color, (power, numbers) in zip(("C0", "C1", "C2"), sizes.items(), strict=True):
     search = {"tolerance": 0.25, "max_trials": 1024, "random_state": 0}

@@ -21,7 +21,7 @@ from skdam.energies import LogCosh, RectifiedPolynomial, Softplus
 from skdam.figures import figure_3
 from skdam.updates import get_update
 
-plt.style.use("tableau-colorblind10")
+plt.style.use("seaborn-v0_8-colorblind")
 
 # %%
 # Two descriptions of one network
@@ -35,13 +35,12 @@ figure_3()
 # Pairs of F and f
 # ----------------
 # tanh, logistic and ReLU units each belong to an energy. Energies that grow alike for
-# large overlaps are of one universality class, such as the first two and the rectified
-# polynomial of power 1.
+# large overlaps are of one universality class, such as the first two, which grow as the
+# overlap itself.
 
 pairs = {
     "ln cosh, tanh": LogCosh(),
     "softplus, logistic": Softplus(),
-    "n = 1, step": RectifiedPolynomial(1),
     "n = 2, ReLU": RectifiedPolynomial(2),
     "n = 3, squared ReLU": RectifiedPolynomial(3),
 }

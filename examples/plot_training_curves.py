@@ -37,7 +37,7 @@ networks = [
 # Draw
 # ----
 
-plt.style.use("tableau-colorblind10")
+plt.style.use("seaborn-v0_8-colorblind")
 fig, (loss_ax, score_ax) = plt.subplots(1, 2, figsize=(8.3, 3.5), layout="constrained")
 for network in networks:
     epochs = range(1, network.n_iter_ + 1)

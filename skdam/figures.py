@@ -128,21 +128,24 @@ def figure_2(
         raise ValueError("classifiers must be at least one, and passed with samples X.")
     networks = [fitted_classifier(estimator)[0].network_ for estimator in classifiers]
     fig = fig or _figure(8.3, 6.3)
-    axes = fig.subplots(3, len(classifiers), squeeze=False)
+    above, below = fig.subfigures(2, 1, height_ratios=[1, 1.8])
+    images = above.subplots(1, len(classifiers), squeeze=False)
+    histograms = below.subplots(2, len(classifiers), squeeze=False)
     for column, estimator in enumerate(classifiers):
-        top, middle, bottom = axes[:, column]
+        [top], (middle, bottom) = images[:, column], histograms[:, column]
         energy = networks[column].energy
         title = f"n = {energy.power:g}" if hasattr(energy, "power") else energy.name
         title += "" if y is None else f": error {1 - estimator.score(X, y):.1%}"
         top.set_title(title, fontsize=10)
         memories = MemoriesDisplay.from_estimator(estimator, random_state=0, ax=top)
         units = RecognitionUnitsDisplay.from_estimator(estimator, ax=middle)
+        middle.set_xlabel("Classes voted for")
         middle.set_xticks(range(0, len(units.bars_), max(1, len(units.bars_) // 2)))
         DecisiveMemoriesDisplay.from_estimator(estimator, X, ax=bottom)
         bottom.set_xticks([1, 5, 11], ["1", "5", ">10"])
-    for ax in axes[1:, 1:].flat:
+    for ax in histograms[:, 1:].flat:
         ax.set_ylabel("")
-    fig.colorbar(memories.im_, ax=axes[0], ticks=[-1, 0, 1])
+    above.colorbar(memories.im_, ax=images, ticks=[-1, 0, 1], aspect=30)
     return fig
 
 

@@ -58,7 +58,9 @@ def main() -> None:
     folder = args.docs / "_static"
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
-        figure.savefig(folder / f"paper_{name}.png", dpi=100)
+        figure.savefig(
+            folder / f"paper_{name}.png", dpi=200 if name == "figure_2" else 100
+        )
     print(f"Results are in {args.output}, the pictures in {folder}.")
 
 
