@@ -169,3 +169,26 @@ def test_tuning_names_parameters_that_exist():
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert len(named) > 10
     assert set(named) <= known
+
+
+WIDEST = 92
+"""Characters of a line of code that fits beside nothing at 1280 pixels."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_of_code_are_not_cut(page):
+    lines = "\n".join(blocks_of(page)).splitlines()
+    assert max(map(len, lines)) <= WIDEST
+
+
+def test_titles_are_short():
+    for page in DOCS.glob("*.md"):
+        for title in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE):
+            assert len(title) <= 50, f"{page.name}: {title}"
+
+
+def test_every_page_is_in_the_index():
+    index = (DOCS / "index.rst").read_text()
+    names = {page.stem for kind in BLOCK for page in DOCS.glob(f"*{kind}")}
+    names -= {"index", "sg_execution_times"}  # The second is written by the gallery.
+    assert {name for name in names if f"\n   {name}\n" not in index} == set()
