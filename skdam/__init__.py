@@ -28,6 +28,7 @@ _MODULES = [
     "datasets",
     "energies",
     "export",
+    "figures",
     "inspection",
     "learning_rule",
     "losses",

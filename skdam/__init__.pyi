@@ -7,6 +7,7 @@ from . import continuous_energies as continuous_energies
 from . import datasets as datasets
 from . import energies as energies
 from . import export as export
+from . import figures as figures
 from . import inspection as inspection
 from . import learning_rule as learning_rule
 from . import losses as losses
