@@ -1,4 +1,4 @@
-"""Fifty-six small faults, put into a copy of the package one at a time.
+"""Fifty-nine small faults, put into a copy of the package one at a time.
 
 ``python tests/faults.py`` tells which test notices each of them, or that it survived,
 and takes ten minutes; ``--only 3 17`` tries the faults of these numbers. The package
@@ -243,6 +243,18 @@ model_selection.py: model_selection: networks inside of pipelines share their se
 datasets.py: datasets: files with more than the images are read
 - if not n_axes or len(content) != begin + math.prod(shape):
 + if not n_axes or len(content) < begin + math.prod(shape):
+
+completion.py: completion: steps that raise the energy are taken
+- falls = moves & (new_E <= E)
++ falls = moves
+
+_samples.py: completion: an unknown value counts as 0 in the range of a feature
+- for _, part in _slices(X, keep_unknown=True):
++ for _, part in _slices(X):
+
+network.py: adversarial: classification units do not start at -1 in the gradient
+- states = np.full((X.shape[0], self.n_classes), -1.0 if exact else 0.0)
++ states = np.full((X.shape[0], self.n_classes), 0.0)
 """
 
 ROOT = Path(__file__).resolve().parents[1]
