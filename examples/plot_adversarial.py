@@ -7,7 +7,8 @@ A network can be led astray: its exact gradient tells which small change of an i
 makes another class of it. Krotov and Hopfield (2017, arXiv:1701.00939) found that such
 images do not transfer from networks of a small power n to those of a large one, and
 that what a network of a large power takes for a digit looks like one. This example
-shows both on small images. The page :doc:`/adversarial` has the numbers for MNIST.
+shows how to ask both, on images of 64 pixels. The page :doc:`/adversarial` has the
+answers for MNIST.
 """
 
 import matplotlib.pyplot as plt

@@ -267,6 +267,18 @@ attention.py: continuous_memory: vectors with fewer common components count as n
 continuous_energies.py: continuous_energies: the threshold of entmax is a step too low
 - tau = tau + xp.clip(step, min=0)
 + tau = tau + xp.clip(step, min=0) / 2; break
+
+completion.py: completion: steps that raise the energy are taken
+- falls = moves & (new_E <= E)
++ falls = moves
+
+_samples.py: completion: an unknown value counts as 0 in the range of a feature
+- for rows, part in _slices(X, keep_unknown=True):
++ for rows, part in _slices(X):
+
+network.py: adversarial: classification units do not start at -1 in the gradient
+- states = np.full((X.shape[0], self.n_classes), -1.0 if exact else 0.0)
++ states = np.full((X.shape[0], self.n_classes), 0.0)
 """
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -276,6 +276,16 @@ def test_noise_is_recognised_by_small_powers(networks):
     assert other.succeeded.mean() < found.succeeded.mean()
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_features_of_any_unit(scale):
+    X, y = data()
+    found = adversarial_examples(classifier(scale * X, y), scale * X)
+    lengths = np.linalg.norm(found.X / scale - X, axis=1)
+    assert_allclose(found.distances / scale, lengths, rtol=1e-6, atol=1e-12)
+    assert (lengths[found.succeeded] > 0).all() and lengths.any()
+
+
 def test_no_gradient_ends_without_success():
     X, y = data()
     clf = classifier(X, y, energy="polynomial", power=1)
@@ -296,7 +306,11 @@ def test_no_gradient_ends_without_success():
             TypeError,
             "X is sparse",
         ),
-        (lambda c, X: input_gradient(c, X + 1e300, "a"), ValueError, "X holds numbers"),
+        (
+            lambda c, X: input_gradient(c, X + 1e300, "a"),
+            ValueError,
+            "X or bounds hold",
+        ),
         (
             lambda c, X: input_gradient(LogisticRegression(), X, "a"),
             TypeError,
@@ -330,6 +344,11 @@ def test_no_gradient_ends_without_success():
             lambda c, X: rubbish_images(c, ["a"], bounds=(-np.inf, 1)),
             ValueError,
             "bounds=.* finite",
+        ),
+        (
+            lambda c, X: rubbish_images(c, ["a"], bounds=(-1e308, 1e308)),
+            ValueError,
+            "X or bounds hold",
         ),
         (lambda c, X: rubbish_images(c, "a"), ValueError, "target"),
         (lambda c, X: rubbish_images(c, []), ValueError, "target"),

@@ -217,6 +217,7 @@ def write_page(path: Path, results: dict) -> None:
         {
             "": name,
             "test error": f"{row['error']:.2f} %",
+            "images with 1 decisive memory": f"{100 * row['decisive']:.0f} %",
             "smallest change, median": f"{row['smallest_change'][1]:.2f}",
             "quartiles": "{:.2f} to {:.2f}".format(*row["smallest_change"][::2]),
             f"change by a margin of {settings['margin']:g}": (

@@ -297,10 +297,12 @@ def _bounds(clf: Any, bounds: Any) -> tuple[float, float]:
     raise ValueError(f"bounds={bounds!r} must be two numbers, the smaller one first.")
 
 
-def _finite(gradient: np.ndarray) -> np.ndarray:
-    if not np.isfinite(gradient).all():
-        raise ValueError("X holds numbers too large for the gradient, or the energy.")
-    return gradient
+def _finite(values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise ValueError(
+            "X or bounds hold numbers too large for the scores, or their gradient."
+        )
+    return values
 
 
 # The way across a decision boundary
@@ -328,10 +330,11 @@ def _deceive(
     )
     low, high = _bounds(clf, bounds)
     low, high = np.fmin(X, low), np.fmax(X, high)
-    before = network.scores(X).argmax(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        before = _finite(network.scores(X)).argmax(axis=1)
     if codes is None:
         codes = _nearest_class(network, X)
-    lengths = step * np.sqrt(np.nansum(np.square(X), axis=1))
+    lengths = step * _unit_vectors(np.nan_to_num(X))[1]
     lengths[lengths == 0] = step * network.input_scale
     end, rows = X.copy(), np.arange(len(X))
     succeeded = np.zeros(len(X), bool)
@@ -352,7 +355,7 @@ def _deceive(
             break
     rows = np.flatnonzero(succeeded)
     end[rows] = _bisected(network, X[rows], end[rows], codes[rows], margin)
-    distances = np.sqrt(np.nansum(np.square(end - X, dtype=np.float64), axis=1))
+    distances = _unit_vectors(np.nan_to_num(end - X).astype(np.float64))[1]
     classes = to_numpy(clf.classes_)
     return AdversarialExamples(
         end, classes[before], classes[codes], distances, succeeded
