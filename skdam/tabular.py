@@ -176,7 +176,7 @@ def category_columns(X: Any) -> list[int]:
 
 def _columns(X: Any) -> list[tuple[Any, Any]]:
     """Return the names of the columns, and the columns."""
-    if hasattr(X, "iloc"):
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
         return [(name, X.iloc[:, place]) for place, name in enumerate(X.columns)]
     if hasattr(X, "columns") and not sparse.issparse(X):
         return [(name, X[name]) for name in X.columns]

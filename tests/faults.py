@@ -1,4 +1,4 @@
-"""Fifty-six small faults, put into a copy of the package one at a time.
+"""Fifty-nine small faults, put into a copy of the package one at a time.
 
 ``python tests/faults.py`` tells which test notices each of them, or that it survived,
 and takes ten minutes; ``--only 3 17`` tries the faults of these numbers. The package
@@ -183,6 +183,18 @@ classifier.py: classifier scikit_learn: the score of two classes is that of the 
 _validation.py: classifier training: an interrupt leaves what was set
 - except BaseException:
 + except Exception:
+
+_validation.py: validation: masked values are what they would be
+- if np.ma.is_masked(X):
++ if False:
+
+_validation.py: validation: nullable labels become floats
+- column_or_1d(numbers if numbers.dtype.kind in "biu" else y, warn=True)
++ column_or_1d(y, warn=True)
+
+_backends/overlap_tables.py: validation: underflow in tables may be an error
+- with np.errstate(under="ignore"):
++ if True:
 
 _validation.py: classifier training: classes that y lacks may not have weights
 - if strangers and unnamed:
