@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import (
     assert_all_finite,
@@ -177,6 +178,11 @@ def as_numbers(X: Any, name: str) -> Any:
 
     Dates among Python objects would become numbers, or errors that say nothing.
     """
+    if hasattr(X, "collect"):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, whose values are yet to be computed; "
+            "pass what its method collect() returns."
+        )
     if isinstance(X, list | tuple):
         X = np.asarray(X)
     if hasattr(X, "columns") and hasattr(X, "dtypes"):
@@ -194,6 +200,10 @@ def as_numbers(X: Any, name: str) -> Any:
     if isinstance(X, np.ndarray):
         if X.dtype.kind in "mM":
             _refuse(True, f"{name} holds")
+        if np.ma.is_masked(X):
+            X = np.where(X.mask, np.nan, X.data)
+        if not X.dtype.isnative:
+            X = X.astype(X.dtype.newbyteorder("="))
         if X.dtype.kind == "O":
             _refuse(_holds_dates(X.flat), f"{name} holds")
             missing = [type(value).__name__ == "NAType" for value in X.flat]
@@ -221,10 +231,14 @@ def check_labels(y: Any, name: str = "y", *, multilabel: bool = False) -> np.nda
     """
     with naming(name):
         y = y.toarray() if sparse.issparse(y) else to_numpy(y)
+        if np.ma.is_masked(y):
+            raise ValueError(f"{name} has masked labels.")
         labels = _without_nesting(y, name)
         if labels.ndim == 2 and labels.shape[1] > 1:
             return _check_indicators(labels, name, multilabel)
-        y = _without_missing(column_or_1d(y, warn=True), name)
+        # Of the nullable numbers of pandas, scikit-learn would make floats.
+        y = column_or_1d(labels if labels.dtype.kind in "biu" else y, warn=True)
+        y = _without_missing(y, name)
         check_classification_targets(y)
     return y
 
@@ -560,7 +574,15 @@ def as_python(value: Any) -> Any:
 
 def python_parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters of an estimator, with Python's numbers."""
-    params = {k: as_python(v) for k, v in estimator.get_params(deep=False).items()}
+    own = vars(estimator)
+    params = {
+        name: as_python(own[name])
+        # A subclass may have other parameters, and set those of its base by itself.
+        for kind in type(estimator).__mro__
+        if issubclass(kind, BaseEstimator)
+        for name in kind._get_param_names()
+        if name in own
+    }
     for name, value in params.items():
         if isinstance(value, int) and value > sys.float_info.max:
             raise ValueError(f"{name} must be at most {sys.float_info.max:.4g}.")

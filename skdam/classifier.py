@@ -486,7 +486,7 @@ class DenseAssociativeMemoryClassifier(
             If a parameter or an array is not usable, or a checkpoint is one of another
             fit; a fitted model stays as it was.
         """
-        with restored_on_error(self):
+        with restored_on_error(self), np.errstate(under="ignore"):
             return self._fit(
                 X, y, sample_weight, validation=(X_val, y_val, sample_weight_val)
             )
@@ -524,7 +524,7 @@ class DenseAssociativeMemoryClassifier(
             If ``classes`` is missing in the first call, changes in a later one, or y
             holds other labels; or if a parameter or an array is not usable.
         """
-        with restored_on_error(self):
+        with restored_on_error(self), np.errstate(under="ignore"):
             return self._fit(X, y, sample_weight, classes=classes, incremental=True)
 
     def _fit(
@@ -906,7 +906,7 @@ class DenseAssociativeMemoryClassifier(
         network = self.network_
         flop = 2 * n_stored(X) * network.n_memories
         device = compute_device(self.device, X, flop)
-        with device.session("Lower n_memories."):
+        with device.session("Lower n_memories."), np.errstate(under="ignore"):
             scores = network.at(device).scores(X)
         if device is not HOST:
             scores = Device.of(X).asarray(scores)
@@ -985,8 +985,9 @@ class DenseAssociativeMemoryClassifier(
         """
         log_p = self._log_probabilities(X, "predict_proba")
         xp = array_namespace(log_p)
-        p = xp.exp(log_p)
-        return p if self.multilabel_ else p / xp.sum(p, axis=1, keepdims=True)
+        with np.errstate(under="ignore"):
+            p = xp.exp(log_p)
+            return p if self.multilabel_ else p / xp.sum(p, axis=1, keepdims=True)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithms of the probabilities of the classes, or labels.

@@ -202,7 +202,8 @@ class Network:
 
     def log_probabilities(self, scores: Array) -> Array:
         """Return the logarithms of the probabilities that scores stand for."""
-        return self.loss.log_probabilities(self.confidence * scores)
+        with np.errstate(under="ignore"):
+            return self.loss.log_probabilities(self.confidence * scores)
 
     def calibrated(self, X: Array, codes: np.ndarray, weights: Any) -> Network:
         """Return the network with the confidence that suits samples it has not seen.
@@ -255,7 +256,7 @@ class Network:
 
     def energies(self, X: Array, states: Array) -> Array:
         """Return the energy of samples with the classification units at ``states``."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             parts = [
                 -array_namespace(x).sum(self.energy.value(x), axis=1)
                 for _, x in self.overlaps(X, states)

@@ -176,8 +176,12 @@ def category_columns(X: Any) -> list[int]:
 
 def _columns(X: Any) -> list[tuple[Any, Any]]:
     """Return the names of the columns, and the columns."""
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
+        return [(name, X.iloc[:, place]) for place, name in enumerate(X.columns)]
+    if hasattr(X, "columns") and not sparse.issparse(X):
+        return [(name, X[name]) for name in X.columns]
     is_table = not sparse.issparse(X) and not isinstance(X, dict)
-    if not is_table or (not hasattr(X, "columns") and np.ndim(X) != 2):
+    if not is_table or np.ndim(X) != 2:
         raise TypeError(
             "X must be a data frame or a dense array of two dimensions; got "
             f"{type(X).__name__}."
