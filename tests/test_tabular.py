@@ -21,13 +21,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdam import DenseAssociativeMemoryClassifier, make_tabular_classifier
-from skdam.tabular import (
-    BlendedClassifier,
-    PiecewiseLinearEncoder,
-    _calibrate,
-    _greedy_weights,
-    _log_probabilities,
-)
+from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder
+from skdam.tabular.blend import _calibrate, _greedy_weights, _log_probabilities
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
