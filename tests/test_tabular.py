@@ -228,7 +228,7 @@ def test_overconfident_probabilities_are_calibrated():
     assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
 
 
-@pytest.mark.parametrize("n_rows, n_parts", [(499, 10), (500, 5)])
+@pytest.mark.parametrize("n_rows, n_parts", [(300, 5), (4, 4)])
 def test_number_of_parts(n_rows, n_parts):
     X, y = make_classification(n_rows, random_state=0)
     clf = BlendedClassifier(KINDS, random_state=0).fit(X, y)

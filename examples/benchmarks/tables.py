@@ -14,8 +14,8 @@ the same columns: numbers standardised, missing ones imputed with the median, an
 categories one-hot. They take turns in one process, split by split, and what is compared
 is the CPU time of all threads; set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS to 1, since
 threads that wait for each other are busy, too. The part ``kinds`` compares blends of
-other kinds: they are chosen on a random half of the tables and judged on the other half,
-200 times. ``--resume`` keeps the results of methods with unchanged parameters.
+other kinds: they are chosen on a random half of the tables and judged on the other
+half, 200 times. ``--resume`` keeps the results of methods with unchanged parameters.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def blocks(results: dict) -> dict[str, str]:
         found["kinds"] = (
             f"{overview(part)}\nChosen by the log-loss on a random half of the tables, "
             f"in {judged['halves']} halves: {chosen}. On the other half the chosen one "
-            f"is {judged['gain'][0]:+.2f} ± {judged['gain'][1]:.2f} points over {BASE}, "
+            f"is {judged['gain'][0]:+.2f} ± {judged['gain'][1]:.2f} points over MLP, "
             f"and its log-loss is {judged['log_loss'][0]:.3f} ± "
             f"{judged['log_loss'][1]:.3f} of it (standard deviation over the halves).\n"
         )

@@ -14,7 +14,7 @@ from sklearn.base import ClassifierMixin, _fit_context, clone
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -28,9 +28,6 @@ from ..model_selection import seeded
 from ..network import LEAST_LOG_P
 
 __all__ = ["BlendedClassifier"]
-
-SMALL = 500
-"""Rows below which there are twice as many parts."""
 
 
 class BlendedClassifier(ClassifierMixin, _BaseComposition):
@@ -47,8 +44,8 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
     ----------
     kinds : list of (str, classifier)
         Names and classifiers with ``predict_proba``; pipelines that end in one, too.
-    cv : int, cross-validation splitter, iterable or "auto", default="auto"
-        Number of parts, or what divides the rows; "auto" is 5, or 10 below 500 rows.
+    cv : int, cross-validation splitter or iterable, default=5
+        Number of parts, or what divides the rows.
     n_rounds : int, default=20
         How many times a kind is added.
     n_jobs : int, default=None
@@ -95,7 +92,7 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
 
     _parameter_constraints: dict = {
         "kinds": [list],
-        "cv": ["cv_object", StrOptions({"auto"})],
+        "cv": ["cv_object"],
         "n_rounds": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -105,7 +102,7 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
         self,
         kinds: list[tuple[str, Any]],
         *,
-        cv: Any = "auto",
+        cv: Any = 5,
         n_rounds: int = 20,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -219,8 +216,6 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
     def _splits(self, X, y, codes, weights, rng) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the rows that are kept, and those that are left out, of each part."""
         n_parts = self.cv
-        if n_parts == "auto":
-            n_parts = 10 if len(codes) < SMALL else 5
         if not isinstance(n_parts, Integral):
             splits = list(check_cv(n_parts).split(X, y))
             if not splits:

@@ -30,7 +30,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     Parameters
     ----------
-    n_edges : int, default=6
+    n_edges : int, default=3
         Number of edges between the smallest and the largest value of each column.
     random_state : int, RandomState instance or None, default=None
         Draws the quantiles at which these edges are; equal ones are taken once.
@@ -58,7 +58,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     def __init__(
         self,
-        n_edges: int = 6,
+        n_edges: int = 3,
         *,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
