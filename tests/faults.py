@@ -1,4 +1,4 @@
-"""Fifty-six small faults, put into a copy of the package one at a time.
+"""Fifty-nine small faults, put into a copy of the package one at a time.
 
 ``python tests/faults.py`` tells which test notices each of them, or that it survived,
 and takes ten minutes; ``--only 3 17`` tries the faults of these numbers. The package
@@ -243,6 +243,18 @@ model_selection.py: model_selection: networks inside of pipelines share their se
 datasets.py: datasets: files with more than the images are read
 - if not n_axes or len(content) != begin + math.prod(shape):
 + if not n_axes or len(content) < begin + math.prod(shape):
+
+tabular/blend.py: tabular: the blend takes the last kind, whatever its loss
+- best = min(own, key=lambda name: _mean_loss(total + own[name], weights))
++ best = max(own)
+
+tabular/blend.py: tabular: each part is judged on its own rows
+- (np.flatnonzero(parts != part), np.flatnonzero(parts == part))
++ (np.flatnonzero(parts == part), np.flatnonzero(parts == part))
+
+tabular/coding.py: tabular: states are not centred
+- (_states(column, edges) - mean) / scale
++ _states(column, edges) / scale
 """
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -128,6 +128,14 @@ def test_default_kinds_beat_chance_by_far(table):
     assert cross_val_score(clf, X, y, cv=3).mean() > 0.9
 
 
+def test_default_kinds_are_in_single_precision(table):
+    X, y = table
+    clf = make_tabular_classifier(cv=2, random_state=0).fit(X[["size", "shop"]], y)
+    for models in clf["blend"].estimators_.values():
+        for model in models:
+            assert model[-1].memories_.dtype == np.float32
+
+
 def test_parameters_are_visible(table):
     X, y = table
     clf = make_tabular_classifier([("memory", NETWORK)], cv=2, random_state=0)
