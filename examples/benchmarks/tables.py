@@ -154,10 +154,14 @@ def methods(args) -> dict[str, Pipeline]:
 
 
 def kinds(args) -> dict[str, Pipeline]:
-    """Return blends of one of the default kinds, and of all of them."""
+    """Return blends of the default kind, of one without its coding, and of both."""
     parts = {"cv": 2} if args.quick else {}
-    blends = {name: [(name, model)] for name, model in default_kinds()}
-    blends["default"] = default_kinds()
+    coded = default_kinds()
+    plain = Pipeline(coded[0][1].steps[1:]).set_params(
+        denseassociativememoryclassifier__error_exponent=5
+    )
+    sharp = [("sharp", plain)]
+    blends = {"sharp": sharp, "coded": coded, "sharp and coded": sharp + coded}
     found = {
         name: make_tabular_classifier(blend, **parts) for name, blend in blends.items()
     }

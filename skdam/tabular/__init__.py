@@ -74,20 +74,16 @@ def default_kinds() -> list[tuple[str, Any]]:
     Returns
     -------
     list of (str, classifier)
-        ``"sharp"``, a network with a large error exponent, and ``"coded"``, a network
-        with its defaults behind a :class:`PiecewiseLinearEncoder`; both in single
-        precision, which loses nothing of standardised columns.
+        ``"coded"``, a network with its defaults behind a
+        :class:`PiecewiseLinearEncoder`, in single precision, which loses nothing of
+        standardised columns.
     """
-    sharp = make_pipeline(
-        FunctionTransformer(_single_precision),
-        DenseAssociativeMemoryClassifier(error_exponent=5),
-    )
     coded = make_pipeline(
         PiecewiseLinearEncoder(),
         FunctionTransformer(_single_precision),
         DenseAssociativeMemoryClassifier(),
     )
-    return [("sharp", sharp), ("coded", coded)]
+    return [("coded", coded)]
 
 
 def _single_precision(X: Any) -> Any:
