@@ -415,10 +415,10 @@ def auto_confidence(n_samples: float, n_classes: int) -> float:
     --------
     >>> from skdam._resolve import auto_confidence
     >>> round(auto_confidence(300, n_classes=3), 2), auto_confidence(60000, 10)
-    (0.46, 1.0)
+    (0.37, 1.0)
     """
     n_samples = max(n_samples, LEAST_SAMPLES)
-    return min(1.0, (n_samples / 3000) ** (1 / 3) * (n_classes / 3) ** (1 / 5))
+    return min(1.0, (n_samples / 6000) ** (1 / 3) * (n_classes / 3) ** (1 / 5))
 
 
 def auto_intercept(statistics: Statistics) -> float:

@@ -291,6 +291,18 @@ _samples.py: completion: an unknown value counts as 0 in the range of a feature
 network.py: adversarial: classification units do not start at -1 in the gradient
 - states = np.full((X.shape[0], self.n_classes), -1.0 if exact else 0.0)
 + states = np.full((X.shape[0], self.n_classes), 0.0)
+
+tabular/blend.py: tabular: the blend takes the last kind, whatever its loss
+- best = min(own, key=lambda name: _mean_loss(total + own[name], weights))
++ best = max(own)
+
+tabular/blend.py: tabular: each part is judged on its own rows
+- (np.flatnonzero(parts != part), np.flatnonzero(parts == part))
++ (np.flatnonzero(parts == part), np.flatnonzero(parts == part))
+
+tabular/coding.py: tabular: states are not centred
+- (_states(column, edges) - mean) / scale
++ _states(column, edges) / scale
 """
 
 ROOT = Path(__file__).resolve().parents[1]

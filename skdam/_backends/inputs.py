@@ -47,16 +47,22 @@ ELEMENTS_AT_ONCE = 2**16
 """Elements of X that are hashed together."""
 
 
-@lru_cache(maxsize=2)
 def noise_pool(n_features: int, dtype: Any = np.float32) -> np.ndarray:
     """Return random numbers between -1 and 1, the same ones in every process.
 
     The first ``n_features`` follow once more behind the last one, so that
     ``pool[place : place + n_features]`` exists for every place below ``POOL_SIZE``.
     """
+    # The networks of an ensemble may differ a little in their features.
+    n_repeated = 1 << max(10, (n_features - 1).bit_length())
+    return _drawn_pool(n_repeated, dtype)[: POOL_SIZE + n_features]
+
+
+@lru_cache(maxsize=2)
+def _drawn_pool(n_repeated: int, dtype: Any) -> np.ndarray:
     rng = np.random.Generator(np.random.SFC64(12345))
     pool = 2 * rng.random(POOL_SIZE, dtype=np.float32) - 1
-    return np.resize(pool, POOL_SIZE + n_features).astype(dtype, copy=False)
+    return np.resize(pool, POOL_SIZE + n_repeated).astype(dtype, copy=False)
 
 
 @dataclass(frozen=True)
