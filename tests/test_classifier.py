@@ -410,6 +410,13 @@ def test_auto_temperature_of_memories_that_start_alike(energy, n, mean, digits):
     assert_allclose(np.abs(scores), 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 12, 20, 30])
+def test_the_defaults_suit_every_power(n, digits):
+    X_train, X_test, y_train, y_test = digits
+    clf = DenseAssociativeMemoryClassifier(power=n, random_state=0)
+    assert clf.fit(X_train, y_train).score(X_test, y_test) > 0.95
+
+
 @pytest.mark.parametrize("n", [2, 3, 5, 20, 30])
 @pytest.mark.parametrize("m", [1, 3, 10, 30])
 @pytest.mark.parametrize("factor", [1 / 3, 1, 3])

@@ -250,7 +250,7 @@ class Report:
     def save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_suffix(".part")
-        text = json.dumps(_short(self.results), indent=1)
+        text = json.dumps(rounded(self.results), indent=1)
         # Lists of numbers on one line.
         text = re.sub(r"\[\n[^][{}]*\]", lambda found: _on_one_line(found[0]), text)
         unfinished.write_text(text + "\n")
@@ -262,10 +262,10 @@ def _on_one_line(text: str) -> str:
     return re.sub(r"\n *", " ", text)
 
 
-def _short(value):
+def rounded(value):
     """Return a value with its floats rounded to 5 significant digits."""
     if isinstance(value, dict):
-        return {str(key): _short(item) for key, item in value.items()}
+        return {str(key): rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_short(item) for item in value]
+        return [rounded(item) for item in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -6,6 +6,7 @@ A page holds its own text. What a benchmark writes is between two comments of th
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,22 @@ def parts(results: dict) -> dict[int, dict]:
     return {power: results[f"n={power}"] for power in powers}
 
 
+def draw_long_run(path: Path, networks: dict[str, dict]) -> None:
+    """Draw test errors, and the share of images with many decisive memories."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, found in networks.items():
+        epochs = [int(epoch) for epoch in found["epochs"]]
+        counts = list(found["epochs"].values())
+        images = [np.array(each["images_by_decisive_memories"]) for each in counts]
+        left.loglog(epochs, [100 * each["error"] for each in counts], ".-", label=name)
+        right.semilogx(epochs, [100 * share(each, 11) for each in images], ".-")
+    left.set(xlabel="Epoch", ylabel="Test error, %")
+    right.set(xlabel="Epoch", ylabel="Images with more than 10 decisive memories, %")
+    left.legend(fontsize="small")
+    save(figure, path)
+
+
 # Tables of the reproduction
 
 
@@ -111,6 +128,30 @@ def write_page(path: Path, folder: Path) -> None:
     if report.exists():
         networks = json.loads(report.read_text())["networks"]["networks"]
         blocks["transition"] = table([*map(start_row, networks)])
+    report = folder / "long_run.json"
+    if report.exists():
+        for part in ("networks", "changes"):
+            found = json.loads(report.read_text()).get(part, {})
+            networks = {
+                name: network
+                for name, network in found.items()
+                if isinstance(network, dict) and network.get("epochs")
+            }
+            if networks:
+                rows = [long_row(*item) for item in networks.items()]
+                blocks[f"long run: {part}"] = table(rows)
+                figure = path.parent / "_static" / f"reproduction_long_{part}.png"
+                draw_long_run(figure, networks)
+    report = folder / "large_powers.json"
+    if report.exists():
+        results = json.loads(report.read_text())
+        rows = [
+            power_row(data, power, found)
+            for data in ("digits", "mnist")
+            for power, found in results.get(data, {}).items()
+            if power.startswith("n=") and "best" in found
+        ]
+        blocks["large powers"] = table(rows)
     fill(path, blocks)
 
 
@@ -218,4 +259,54 @@ def start_row(found: dict) -> dict[str, str]:
         "images with exactly 1": f"{100 * found['one_decisive']:.0f} %",
         "with more than 10": f"{100 * found['many_decisive']:.0f} %",
         "memories that contribute to no image": f"{100 * found['silent']:.0f} %",
+    }
+
+
+def long_row(name: str, found: dict) -> dict[str, str]:
+    """Describe a network of the long run after the last epoch that was counted."""
+    last = max(found["epochs"], key=int)
+    counts = found["epochs"][last]
+    units = np.array(counts["memories_by_recognition_units"])
+    images = np.array(counts["images_by_decisive_memories"])
+    return {
+        "network": name,
+        "temperature": f"{found.get('temperature', math.nan):.0f}",
+        "epochs": last,
+        "test error": f"{100 * counts['error']:.2f} %",
+        "connections beyond ±0.9": f"{100 * counts['near_one']:.0f} %",
+        "classes of a memory, median": f"{median(units):g}",
+        "decisive memories, median": f"{median(images):g}",
+        "images with exactly 1": f"{100 * share(images, 1):.0f} %",
+        "with more than 10": f"{100 * share(images, 11):.1f} %",
+    }
+
+
+def median(histogram: np.ndarray) -> float:
+    return np.median(np.repeat(np.arange(len(histogram)), histogram))
+
+
+def share(histogram: np.ndarray, number: int) -> float:
+    return histogram[number : number + 1].sum() / histogram.sum()
+
+
+def power_row(data: str, power: str, found: dict) -> dict[str, str]:
+    """Compare the defaults with the best of the grid at one power."""
+    grid, chosen = found["grid"], found["best"]
+    defaults = next(point for point in grid if point["steps"] == [0, 0])
+    best = next(point for point in grid if point["steps"] == chosen)
+
+    def error(point: dict) -> str:
+        return f"{100 * np.mean(point['errors']):.1f} %"
+
+    return {
+        "images": {"mnist": "MNIST"}.get(data, data),
+        "n": power.removeprefix("n="),
+        "automatic temperature": f"{defaults['temperature']:.3g}",
+        "error with the defaults": error(defaults),
+        "with the best of the grid": error(best),
+        "its rate": f"{best['learning_rate_init']:g}",
+        "its temperature over the automatic one": (
+            f"{best['temperature'] / defaults['temperature']:.2g}"
+        ),
+        "with the temperature of n = 3": error(found["same_temperature"]),
     }
