@@ -201,7 +201,7 @@ _validation.py: validation: masked values are what they would be
 + if False:
 
 _validation.py: validation: nullable labels become floats
-- column_or_1d(numbers if numbers.dtype.kind in "biu" else y, warn=True)
+- column_or_1d(labels if labels.dtype.kind in "biu" else y, warn=True)
 + column_or_1d(y, warn=True)
 
 _backends/overlap_tables.py: validation: underflow in tables may be an error
