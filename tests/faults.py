@@ -188,7 +188,7 @@ classifier.py: classifier training: partial_fit forgets the velocity
 - n_epochs, curve, velocity = run.n_epochs, run.loss_curve, run.velocity
 + n_epochs, curve, velocity = run.n_epochs, run.loss_curve, None
 
-classifier.py: classifier scikit_learn: the score of two classes is that of the first
+_prediction.py: classifier scikit_learn: the score of two classes is that of the first
 - return scores[:, 1] - scores[:, 0] if self.n_outputs_ == 1 else scores
 + return scores[:, 0] - scores[:, 1] if self.n_outputs_ == 1 else scores
 
