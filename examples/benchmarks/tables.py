@@ -33,6 +33,7 @@ from _compared import Data, Split, compare, finished, mean_ranks, values
 from _measure import Options, Report
 from _page import fill, table
 from baseline import ranks
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -157,7 +158,7 @@ def kinds(args) -> dict[str, Pipeline]:
     """Return blends of the default kind, of one without its coding, and of both."""
     parts = {"cv": 2} if args.quick else {}
     coded = default_kinds()
-    plain = Pipeline(coded[0][1].steps[1:]).set_params(
+    plain = clone(Pipeline(coded[0][1].steps[1:])).set_params(
         denseassociativememoryclassifier__error_exponent=5
     )
     sharp = [("sharp", plain)]
