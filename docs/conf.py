@@ -1,6 +1,12 @@
 """Configuration of the documentation."""
 
+import sys
+from pathlib import Path
+
 import skdam
+
+# For gallery_order.py.
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "skdam"
 author = "skdam developers"
@@ -36,6 +42,10 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "filename_pattern": "/(plot_|quickstart)",
     "ignore_pattern": "/benchmarks/",
+    "within_subsection_order": "gallery_order.QuickStartFirst",
+    "matplotlib_animations": True,
+    # Return values of calls are not printed.
+    "capture_repr": (),
     "reference_url": {"skdam": None},
 }
 

@@ -20,13 +20,8 @@ from sklearn.model_selection import train_test_split
 
 from skdam import DenseAssociativeMemoryClassifier
 from skdam.datasets import load_mnist
-from skdam.inspection import (
-    DecisiveMemoriesDisplay,
-    MemoriesDisplay,
-    RecognitionUnitsDisplay,
-    decisive_memories,
-    recognition_units,
-)
+from skdam.figures import figure_2
+from skdam.inspection import decisive_memories, recognition_units
 
 # %%
 # Train
@@ -93,10 +88,5 @@ for clf in networks:
 # Draw
 # ----
 
-fig, axes = plt.subplots(3, 4, figsize=(12, 9), layout="constrained")
-for clf, (images_ax, units_ax, decisive_ax) in zip(networks, axes.T, strict=True):
-    MemoriesDisplay.from_estimator(clf, random_state=0, ax=images_ax)
-    images_ax.set_title(f"n = {clf.power}")
-    RecognitionUnitsDisplay.from_estimator(clf, ax=units_ax)
-    DecisiveMemoriesDisplay.from_estimator(clf, X_test, ax=decisive_ax)
+figure_2(networks, X_test, y_test)
 plt.show()

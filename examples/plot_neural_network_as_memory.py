@@ -45,9 +45,12 @@ print(f"largest difference of a probability: {difference:.1e}")
 # The weights of the hidden units look like features of digits, and not like digits:
 # for such a small power, many memories act together.
 
-fig, ax = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
+fig, ax = plt.subplots(figsize=(5, 4.3), layout="constrained")
 strongest = np.argsort(-np.abs(memory.memories_).max(axis=1))[:25]
-MemoriesDisplay.from_estimator(memory, memories=strongest, vmin=-0.5, vmax=0.5, ax=ax)
+display = MemoriesDisplay.from_estimator(
+    memory, memories=strongest, vmin=-0.5, vmax=0.5, ax=ax
+)
+fig.colorbar(display.im_, shrink=0.8, ticks=[-0.5, 0, 0.5])
 ax.set_title("The 25 largest memories")
 
 # %%
@@ -103,7 +106,7 @@ print(f"unknown pixels: {right:.0%} are right")
 common = ((X_train.mean(axis=0) > 0) == (X_test > 0))[:, 32:].mean()
 print(f"the commonest value of each pixel: {common:.0%} are right")
 
-fig, axes = plt.subplots(3, 10, figsize=(9, 3), layout="constrained")
+fig, axes = plt.subplots(3, 10, figsize=(8.3, 2.8), layout="constrained")
 grays = plt.get_cmap("gray").with_extremes(bad="tab:blue")
 rows = {"image": X_test, "cue": cues, "recalled": states}
 for axes_row, (name, images) in zip(axes, rows.items(), strict=True):

@@ -31,7 +31,8 @@ X, y = load_digits(return_X_y=True)
 images = X[:200] > 7
 cues = images.astype(float)
 cues[:, 32:] = np.nan
-memory = DenseAssociativeMemory(power=30, clamp="known", random_state=0).fit(images)
+memory = DenseAssociativeMemory(power="auto", clamp="known", random_state=0)
+memory.fit(images)
 recalled = memory.recall(cues)
 print(
     f"Halves from which the right image is recalled: {memory.score(cues, images):.0%}"
@@ -76,9 +77,13 @@ for axes_row, (name, states) in zip(axes, rows.items(), strict=True):
 
 right.suptitle("What a classifier learns", fontsize=12)
 names = ["features", "prototypes"]
-for ax, network, name in zip(right.subplots(1, 2), networks, names, strict=True):
-    MemoriesDisplay.from_estimator(network, n_images=16, random_state=0, ax=ax)
+axes = right.subplots(1, 2)
+for ax, network, name in zip(axes, networks, names, strict=True):
+    display = MemoriesDisplay.from_estimator(
+        network, n_images=16, random_state=0, ax=ax
+    )
     ax.set_title(f"power {network.power}: {name}", fontsize=10)
+right.colorbar(display.im_, ax=axes, shrink=0.6, ticks=[-1, 0, 1])
 
 if len(sys.argv) > 1:
     fig.savefig(sys.argv[1], dpi=200)

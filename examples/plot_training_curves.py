@@ -37,13 +37,15 @@ networks = [
 # Draw
 # ----
 
-fig, (loss_ax, score_ax) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+plt.style.use("seaborn-v0_8-colorblind")
+fig, (loss_ax, score_ax) = plt.subplots(1, 2, figsize=(8.3, 3.5), layout="constrained")
 for network in networks:
     epochs = range(1, network.n_iter_ + 1)
     label = f"n = {network.power}, T = {network.temperature_:.0f}"
-    loss_ax.semilogy(epochs, network.loss_curve_, label=label)
+    loss_ax.semilogy(epochs, network.loss_curve_)
     score_ax.plot(epochs, network.validation_scores_, label=label)
-loss_ax.set(xlabel="epoch", ylabel="training loss")
-score_ax.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0.9, 1))
-score_ax.legend(loc="lower right")
+loss_ax.set(xlabel="epoch", title="training loss", xticks=[0, 20, 40])
+score_ax.set(xlabel="epoch", title="validation accuracy", xticks=[0, 20, 40])
+score_ax.set_ylim(0.9, 1)
+score_ax.legend(loc="lower right", labelcolor="linecolor")
 plt.show()

@@ -22,7 +22,7 @@ from skdam import (
     fit_window,
     hyperparameter_window,
 )
-from skdam.inspection import LearningCurvesDisplay
+from skdam.figures import figure_1
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(
@@ -77,15 +77,13 @@ for power, grid in grids.items():
 # %%
 # Compare
 # -------
-# The arrows mark the first epochs with a test error under 4 %.
+# Two networks of each power are drawn. The arrows mark the first epochs with a test
+# error under 4 %.
 
-_, ax = plt.subplots(figsize=(8, 5), layout="constrained")
-for number, (power, trained) in enumerate(runs.items()):
-    LearningCurvesDisplay.from_runs(
-        trained, ax=ax, label=f"n = {power}", color=f"C{number}"
-    )
+for power, trained in runs.items():
     first = [run.first_epoch for run in trained]
     errors = [round(100 * float(run.errors[-1]), 2) for run in trained]
     print(f"n = {power}: first epochs {first}, test errors at the end {errors} %")
-ax.legend()
+
+figure_1({power: runs[power][:2] for power in (2, 5)})
 plt.show()

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from skdam import DenseAssociativeMemory
+from skdam.figures import table_1
 
 truth_table = np.array([[-1, -1, -1], [-1, 1, 1], [1, -1, 1], [1, 1, -1]])
 
@@ -29,31 +30,10 @@ print(memory.recall(cues).astype(int))
 # %%
 # Which powers solve XOR?
 # -----------------------
-# The plot shows the difference between the energies of the wrong and the right output,
-# relative to the largest term of the energy, :math:`F(3)`. Where it is 0, the memory
-# cannot tell the two apart.
+# The picture shows by how much the energy of the wrong output is above that of the
+# right one. Where the difference is 0, the memory cannot tell the two apart.
 
-powers = range(1, 13)
-energies = ["polynomial", "rectified_polynomial"]
-wrong_table = truth_table * [1, 1, -1]
-difference = np.empty((len(energies), len(powers)))
-for row, energy in enumerate(energies):
-    for column, power in enumerate(powers):
-        # With a temperature of 3, F(3) is 1.
-        memory = DenseAssociativeMemory(power, energy=energy, temperature=3.0)
-        memory.fit(truth_table)
-        rise = memory.compute_energy(wrong_table) - memory.compute_energy(truth_table)
-        difference[row, column] = rise.min()
-
-fig, ax = plt.subplots(figsize=(9, 2.6), layout="constrained")
-ax.imshow(difference, cmap="Greens", vmin=0, vmax=2.5)
-for (row, column), value in np.ndenumerate(difference):
-    solved = value > 1e-9
-    text = f"{value:.2f}" if solved else "no"
-    ax.text(column, row, text, ha="center", va="center", color="k" if solved else "C3")
-ax.set_xticks(range(len(powers)), powers)
-ax.set_yticks(range(2), ["polynomial", "rectified"])
-ax.set(xlabel="power n", title="Energy of the wrong output above that of the right")
+table_1()
 plt.show()
 
 # %%

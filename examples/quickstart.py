@@ -7,8 +7,6 @@ Train a dense associative memory on scikit-learn's digits, score it on held-out 
 search a small grid for better parameters and draw some of the memories.
 """
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
@@ -59,12 +57,12 @@ print(f"Accuracy with them: {search.score(X_test, y_test):.3f}")
 memories = search.best_estimator_["dam"].memories_
 drawn = np.random.default_rng(0).choice(memories, 25, replace=False)
 
-fig, axes = plt.subplots(5, 5, figsize=(5, 5), layout="constrained")
+fig, axes = plt.subplots(5, 5, figsize=(5.6, 5), layout="constrained")
 for ax, memory in zip(axes.flat, drawn, strict=True):
-    ax.imshow(memory.reshape(8, 8), cmap="RdBu_r", vmin=-1, vmax=1)
+    image = ax.imshow(memory.reshape(8, 8), cmap="RdBu_r", vmin=-1, vmax=1)
     ax.axis("off")
+fig.colorbar(image, ax=axes, shrink=0.6, ticks=[-1, 0, 1])
 fig.suptitle("25 memories")
 
-path = Path("digits_memories.png").resolve()
-fig.savefig(path, dpi=150)
-print(f"Memories drawn in {path}")
+fig.savefig("digits_memories.png", dpi=150)
+print("Memories drawn in digits_memories.png")

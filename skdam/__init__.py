@@ -9,6 +9,7 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "Checkpoint": "_checkpoint",
+    "ContinuousAssociativeMemory": "continuous_memory",
     "DenseAssociativeMemory": "associative_memory",
     "DenseAssociativeMemoryClassifier": "classifier",
     "fit_window": "model_selection",
@@ -20,10 +21,14 @@ _NAMES = {
     "to_onnx": "export",
 }
 _MODULES = [
+    "attention",
     "capacity",
+    "completion",
+    "continuous_energies",
     "datasets",
     "energies",
     "export",
+    "figures",
     "inspection",
     "learning_rule",
     "losses",

@@ -41,6 +41,9 @@ except ImportError:
 
 __all__ = ["CallbackSupportMixin", "FitCallbacks"]
 
+RECONSTRUCTED = "classes_", "sparse_output_", "network_", "best_iter_"
+"""What a callback needs in order to predict with an estimator in training."""
+
 
 class FitCallbacks:
     """scikit-learn's callbacks around fit and each epoch; nothing before 1.9."""
@@ -92,9 +95,6 @@ class FitCallbacks:
             **self.data,
             # Copies: a callback may keep them, while training goes on in place.
             reconstruction_attributes=lambda: deepcopy(
-                {
-                    name: getattr(self.estimator, name)
-                    for name in ("classes_", "network_", "best_iter_")
-                }
+                {name: getattr(self.estimator, name) for name in RECONSTRUCTED}
             ),
         )

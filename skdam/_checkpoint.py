@@ -105,7 +105,7 @@ class Checkpoint:
         min_seconds: float = 10.0,
     ):
         # A worker process may have another working directory.
-        self.path = os.path.abspath(path)
+        self.path = os.path.abspath(os.path.expanduser(path))
         self.every = every
         self.min_seconds = min_seconds
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from ._devices import take_rows, to_numpy
 from ._samples import Samples, Statistics
 from ._validation import dominant_features
-from .losses import PowerError
+from .losses import PowerError, targets_of
 
 __all__ = ["describe_failure", "likeliest_cause"]
 
@@ -42,7 +43,10 @@ def describe_failure(
     """
     codes = to_numpy(samples.codes)
     step = -(-len(codes) // SAMPLES_TO_LOOK_AT)
-    first_of_each_class = np.unique(codes, return_index=True)[1]
+    if codes.ndim == 1:
+        first_of_each_class = np.unique(codes, return_index=True)[1]
+    else:
+        first_of_each_class = codes.argmax(axis=0)
     rows = np.union1d(np.arange(0, len(codes), step), first_of_each_class)
     scores = to_numpy(scores_of(take_rows(samples.X, rows)))
     # Scores well below 1 / m are all the same to the loss.
@@ -53,30 +57,60 @@ def describe_failure(
 def _describe(
     scores: np.ndarray, codes: np.ndarray, m: float, classes: np.ndarray
 ) -> str | None:
-    own = np.take_along_axis(scores, codes[:, None], axis=1)[:, 0]
-    right = scores.argmax(axis=1) == codes
+    multilabel = codes.ndim == 2
+    belongs = targets_of(codes, scores) > 0
+    if multilabel:
+        found = scores > 0
+    else:
+        found = scores.argmax(axis=1)[:, None] == np.arange(scores.shape[1])
+    of_class = {
+        code: (found[rows, code], scores[rows, code])
+        for code, rows in enumerate(belongs.T)
+        if rows.any()
+    }
     lost = [
         code
-        for code in np.unique(codes)
-        if not right[codes == code].any() and np.median(own[codes == code]) < SATURATED
+        for code, (right, own) in of_class.items()
+        if not right.any() and np.median(own) < SATURATED
     ]
     if lost:
         names = classes[lost].tolist()
+        what = "labels" if multilabel else "classes"
         return (
-            f"the units of classes {names} are saturated at -1 and recognise no sample"
+            f"the units of {what} {names} are saturated at -1 and recognise no sample"
         )
+    if not of_class:
+        return None
+    own = scores[belongs]
     saturated = (own < SATURATED).mean()
     if saturated > 0.1:
+        if multilabel:
+            return f"the units of {saturated:.0%} of all labels are saturated at -1"
         return (
             f"the true class's unit is saturated at -1 for {saturated:.0%} of samples"
         )
-    recall = np.mean([right[codes == code].mean() for code in np.unique(codes)])
-    chance = 1 / len(np.unique(codes))
-    if recall - chance < 0.25 * (1 - chance):
+    if multilabel:
+        # A rare label may never be the likelier case, and yet be told from chance.
+        gain, chance = _mean_area(scores, belongs), 0.5
+    else:
+        gain = np.mean([right.mean() for right, _ in of_class.values()])
+        chance = 1 / len(of_class)
+    if gain - chance < 0.25 * (1 - chance):
         silent = np.median(np.abs(own)) < 0.01 / m
         state = "hardly respond to" if silent else "hardly tell apart"
         return f"the classification units {state} the samples"
     return None
+
+
+def _mean_area(scores: np.ndarray, belongs: np.ndarray) -> float:
+    """Return the mean area under the ROC curves of the labels, 1 if there is none."""
+    n_with = belongs.sum(axis=0)
+    n_pairs = n_with * (len(belongs) - n_with)
+    if not n_pairs.any():
+        return 1.0
+    ranks = (rankdata(scores, axis=0) * belongs).sum(axis=0)
+    areas = (ranks - n_with * (n_with + 1) / 2)[n_pairs > 0] / n_pairs[n_pairs > 0]
+    return float(areas.mean())
 
 
 def likeliest_cause(statistics: Statistics, temperature_ratio: float) -> str:

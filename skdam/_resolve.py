@@ -220,6 +220,7 @@ def resolve(
     n_classes: int,
     single: bool,
     seed: int,
+    multilabel: bool = False,
     incremental: bool = False,
     previous: Any = None,
 ) -> Settings:
@@ -232,12 +233,14 @@ def resolve(
     statistics : Statistics
         Sizes of the training samples.
     n_samples, n_classes : int
-        Number of training samples and of classes.
+        Number of training samples and of classes, or of labels.
     single : bool
         Whether single precision loses nothing of the samples, or double is not to be
         had.
     seed : int
         Seed of noise, dropout and reinitialised memories.
+    multilabel : bool
+        Whether a sample may have any number of labels.
     incremental : bool
         Whether ``partial_fit`` is called.
     previous : Network, optional
@@ -249,7 +252,7 @@ def resolve(
         If a parameter contradicts the previous network.
     """
     energy = get_energy(params["energy"], params["power"])
-    loss = get_loss(params["loss"], float(params["error_exponent"]))
+    loss = get_loss(params["loss"], float(params["error_exponent"]), multilabel)
     init = params["init"]
     given = not isinstance(init, str | tuple)
     # Where the start, the order or the epochs are the user's, the rule is the paper's.
@@ -330,7 +333,10 @@ def resolve(
         init_mean=init_mean,
         init_std=auto_init_std(n_features) if init_std is None else init_std,
         reinit_std=INIT_STD,
-        confidence=auto_confidence(statistics.n_samples, n_classes),
+        # A label that a sample has or has not is one of two classes.
+        confidence=auto_confidence(
+            statistics.n_samples, 2 if multilabel else n_classes
+        ),
         n_reinit_epochs=(
             round(reinit * max_iter) if getattr(energy, "rectified", False) else 0
         ),
@@ -409,10 +415,10 @@ def auto_confidence(n_samples: float, n_classes: int) -> float:
     --------
     >>> from skdam._resolve import auto_confidence
     >>> round(auto_confidence(300, n_classes=3), 2), auto_confidence(60000, 10)
-    (0.46, 1.0)
+    (0.37, 1.0)
     """
     n_samples = max(n_samples, LEAST_SAMPLES)
-    return min(1.0, (n_samples / 3000) ** (1 / 3) * (n_classes / 3) ** (1 / 5))
+    return min(1.0, (n_samples / 6000) ** (1 / 3) * (n_classes / 3) ** (1 / 5))
 
 
 def auto_intercept(statistics: Statistics) -> float:

@@ -18,7 +18,7 @@ __all__ = ["Samples", "Statistics", "describe"]
 
 Array = Any
 
-ELEMENTS_AT_ONCE = 2**20
+ELEMENTS_AT_ONCE = 2**16
 """Elements of X that are looked at together."""
 
 
@@ -30,8 +30,8 @@ class Samples:
     ----------
     X : array or CSR array of shape (n_samples, n_features)
         Features, where they are trained on; or on the host, to be sent by minibatches.
-    codes : array of shape (n_samples,)
-        Number of each sample's class.
+    codes : array of shape (n_samples,) or (n_samples, n_labels)
+        Number of each sample's class; or 1 for each label that a sample has, and 0.
     weights : array of shape (n_samples,) or None
         Positive weights, with those of the classes; None: all are 1.
     sample_weights : array of shape (n_samples,) or None
@@ -81,6 +81,8 @@ class Statistics(NamedTuple):
         Standard deviation of the samples in the direction of their mean.
     l1_norm_of_mean, sum_of_mean : float
         Sums of the magnitudes of the samples' mean, and of its values.
+    low, high : array of shape (n_features,)
+        Smallest and largest value of each feature; NaN where none is known.
     """
 
     n_samples: float
@@ -92,6 +94,8 @@ class Statistics(NamedTuple):
     std_along_mean: float
     l1_norm_of_mean: float = 0.0
     sum_of_mean: float = 0.0
+    low: np.ndarray = np.zeros(0)
+    high: np.ndarray = np.zeros(0)
 
     def averaged(self, other: Statistics, n: int, n_other: int) -> Statistics:
         """Return the statistics of n samples and n_other more, put together.
@@ -120,6 +124,8 @@ class Statistics(NamedTuple):
             float(root_mean_square(self.std_along_mean, other.std_along_mean)),
             mean(self.l1_norm_of_mean, other.l1_norm_of_mean),
             mean(self.sum_of_mean, other.sum_of_mean),
+            np.fmin(self.low, other.low),
+            np.fmax(self.high, other.high),
         )
 
     @property
@@ -164,30 +170,36 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
         shares = weights / weights.max()
         effective = float(shares.sum() ** 2 / (shares**2).sum())
         shares = shares / shares.sum()
-    largest = np.zeros(n_features)
-    for _, part in _slices(X):
-        highest = abs(part).max(axis=0)
-        if sparse.issparse(highest):
-            highest = highest.toarray().ravel()
-        np.maximum(largest, highest, out=largest)
+    low, high = np.full((2, n_features), np.nan)
+    mean, variance, unstored = np.zeros((3, n_features))
+    for rows, part in _slices(X, keep_unknown=True):
+        if sparse.issparse(part):
+            ends = part.nanmin(axis=0).toarray(), part.nanmax(axis=0).toarray()
+        else:
+            ends = np.fmin.reduce(part, axis=0), np.fmax.reduce(part, axis=0)
+        low, high = np.fmin(low, ends[0].ravel()), np.fmax(high, ends[1].ravel())
+        values = part.data if sparse.issparse(part) else part
+        values[np.isnan(values)] = 0
+        mean += part.T @ shares[rows]
+    largest = np.nan_to_num(np.maximum(abs(low), abs(high)))
     if not largest.any():
-        return Statistics(effective, 0.0, 0.0, 0.0, np.zeros(n_features), 0.0, 0.0)
+        return Statistics(
+            effective, 0.0, 0.0, 0.0, np.zeros(n_features), 0.0, 0.0, low=low, high=high
+        )
     # Powers of 2 round nothing.
     units = np.ldexp(1.0, np.frexp(largest)[1] - 1)
     unit = float(units[largest.argmax()])
     units[largest == 0] = unit
     ratios = units / unit
-    l1, squares = np.empty((2, n_samples))
-    mean, variance, unstored = np.zeros((3, n_features))
-    for rows, part in _slices(X, units):
-        l1[rows] = abs(part) @ ratios
-        squares[rows] = _squares(part) @ ratios**2
-        mean += part.T @ shares[rows]
+    mean /= units
     length = float(np.linalg.norm(ratios * mean))
     direction = ratios * mean / (length or 1)
+    l1, squares = np.empty((2, n_samples))
     along = 0.0
     for rows, part in _slices(X, units):
         share = shares[rows]
+        l1[rows] = abs(part) @ ratios
+        squares[rows] = _squares(part) @ ratios**2
         along += float(share @ (part @ (ratios * direction) - length) ** 2)
         if sparse.issparse(part):
             # What is stored around the mean; below, the mean's square for the rest.
@@ -215,6 +227,8 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
         unit * float(np.sqrt(along)),
         unit * float(np.abs(ratios * mean).sum()),
         unit * float(ratios @ mean),
+        low,
+        high,
     )
 
 
@@ -222,7 +236,9 @@ def _squares(part: Any) -> Any:
     return part.power(2) if sparse.issparse(part) else np.square(part)
 
 
-def _slices(X: Array, units: np.ndarray | None = None) -> Iterator[tuple[slice, Any]]:
+def _slices(
+    X: Array, units: np.ndarray | None = None, keep_unknown: bool = False
+) -> Iterator[tuple[slice, Any]]:
     """Yield rows of X on the host in double precision; unknown features are 0.
 
     Features are divided by their units.
@@ -235,7 +251,8 @@ def _slices(X: Array, units: np.ndarray | None = None) -> Iterator[tuple[slice, 
             values = part.data
         else:
             part = values = np.array(to_numpy(part), np.float64)
-        values[np.isnan(values)] = 0
+        if not keep_unknown:
+            values[np.isnan(values)] = 0
         if sparse.issparse(X):
             # What is not stored is 0, and so nothing that is stored may be.
             part.eliminate_zeros()

@@ -9,9 +9,11 @@ from typing import Any
 
 from ._samples import Statistics
 from ._training import TrainingState
+from .attention import StoredVectors
+from .continuous_energies import Entmax, LogSumExp, LogSumPower
 from .energies import NamedEnergy
 from .learning_rule import Scaled
-from .losses import LogLoss, PowerError
+from .losses import BinaryLogLoss, LogLoss, PowerError
 from .network import Network
 from .updates import EnergyDifference, Feedforward
 
@@ -20,13 +22,18 @@ __all__ = ["PlainStateMixin", "pack", "unpack"]
 KINDS = {
     kind.__name__: kind
     for kind in (
+        BinaryLogLoss,
         EnergyDifference,
+        Entmax,
         Feedforward,
         LogLoss,
+        LogSumExp,
+        LogSumPower,
         Network,
         PowerError,
         Scaled,
         Statistics,
+        StoredVectors,
         TrainingState,
         *NamedEnergy.known.values(),
     )
@@ -46,9 +53,9 @@ def pack(value: Any) -> Any:
     >>> from skdam._state import pack, unpack
     >>> from skdam.losses import PowerError
     >>> pack(PowerError(2))
-    {'skdam.kind': 'PowerError', 'exponent': 2}
+    {'skdam.kind': 'PowerError', 'exponent': 2, 'multilabel': False}
     >>> unpack(pack(PowerError(2)))
-    PowerError(exponent=2)
+    PowerError(exponent=2, multilabel=False)
     """
     name = type(value).__name__
     if KINDS.get(name) is not type(value):

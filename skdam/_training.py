@@ -359,7 +359,8 @@ class _Orders:
         """Return the next order."""
         if self._rng is None:
             return None
-        self.draw_ahead()
+        if self._drawn is None:
+            return self._rng.permutation(self._n_samples)
         _, order = self._drawn
         self._drawn = None
         return order

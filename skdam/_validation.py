@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import (
     assert_all_finite,
@@ -36,11 +37,14 @@ from ._samples import Samples, Statistics
 __all__ = [
     "as_numbers",
     "as_python",
+    "check_dense",
     "check_init",
+    "check_known_labels",
     "check_labels",
     "check_samples",
     "check_training_data",
     "check_validation_data",
+    "columns_of",
     "decode",
     "dominant_features",
     "encode",
@@ -82,6 +86,53 @@ def naming(name: str) -> Iterator[None]:
         raise kind(f"{name}: {error}") from error
 
 
+@contextmanager
+def naming_columns(X: Any, name: str) -> Iterator[None]:
+    """Let errors name the columns of a table that hold anything but numbers."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        strangers = {}
+        for column, values in columns_of(X):
+            values = np.asarray(values)
+            if values.dtype.kind in "OUS":
+                found = [v for v in values.ravel().tolist() if _is_no_number(v)]
+                if found:
+                    strangers[column] = found[0]
+        if not strangers:
+            raise
+        example = next(iter(strangers.values()))
+        reason = "" if isinstance(example, str | bytes) else f" ({error})"
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{name} must hold numbers, but its columns {list(strangers)} hold "
+            f"{example!r}, for example{reason}. Encode them first, or use "
+            "skdam.make_tabular_classifier, which takes tables with categories and "
+            "missing values as they are."
+        ) from error
+
+
+def _is_no_number(value: Any) -> bool:
+    """Tell whether a value is neither missing nor read as a number."""
+    if is_missing(value):
+        return False
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return True
+    return False
+
+
+def columns_of(X: Any) -> list[tuple[Any, Any]]:
+    """Return the names of the columns of a table, or their numbers, and the columns."""
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
+        return [(name, X.iloc[:, place]) for place, name in enumerate(X.columns)]
+    if hasattr(X, "columns") and not sparse.issparse(X):
+        return [(name, X[name]) for name in X.columns]
+    values = np.empty(0) if sparse.issparse(X) else np.asarray(X)
+    return list(enumerate(values.T)) if values.ndim == 2 else []
+
+
 def check_samples(
     estimator: Any, X: Any, *, reset: bool = False, name: str = "X"
 ) -> Any:
@@ -90,7 +141,7 @@ def check_samples(
     Features are compared by their names, where X is a data frame.
     """
     # NumPy would warn of the sum of what is infinite, which is refused.
-    with naming(name), np.errstate(invalid="ignore"):
+    with naming(name), naming_columns(X, name), np.errstate(invalid="ignore"):
         X = as_numbers(X, name)
         if name == "X":
             X = validate_data(estimator, X, **SAMPLES, reset=reset)
@@ -116,11 +167,22 @@ def check_samples(
     return X
 
 
+def check_dense(X: Any, purpose: str) -> None:
+    """Refuse sparse samples, for a purpose that changes any of their features."""
+    if sparse.issparse(X):
+        raise TypeError(f"X is sparse, but {purpose}; pass X.toarray().")
+
+
 def as_numbers(X: Any, name: str) -> Any:
     """Return X with NaN for what pandas calls NA, if it holds no dates.
 
     Dates among Python objects would become numbers, or errors that say nothing.
     """
+    if hasattr(X, "collect"):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, whose values are yet to be computed; "
+            "pass what its method collect() returns."
+        )
     if isinstance(X, list | tuple):
         X = np.asarray(X)
     if hasattr(X, "columns") and hasattr(X, "dtypes"):
@@ -138,6 +200,10 @@ def as_numbers(X: Any, name: str) -> Any:
     if isinstance(X, np.ndarray):
         if X.dtype.kind in "mM":
             _refuse(True, f"{name} holds")
+        if np.ma.is_masked(X):
+            X = np.where(X.mask, np.nan, X.data)
+        if not X.dtype.isnative:
+            X = X.astype(X.dtype.newbyteorder("="))
         if X.dtype.kind == "O":
             _refuse(_holds_dates(X.flat), f"{name} holds")
             missing = [type(value).__name__ == "NAType" for value in X.flat]
@@ -158,17 +224,85 @@ def _refuse(dates: Any, what: str) -> None:
         )
 
 
-def check_labels(y: Any, name: str = "y") -> np.ndarray:
-    """Return labels as a vector on the host, none of them missing."""
+def check_labels(y: Any, name: str = "y", *, multilabel: bool = False) -> np.ndarray:
+    """Return labels on the host, none of them missing.
+
+    They are a vector or, where a sample may have several, an indicator matrix of int32.
+    """
     with naming(name):
-        y = _without_missing(column_or_1d(to_numpy(y), warn=True), name)
+        y = y.toarray() if sparse.issparse(y) else to_numpy(y)
+        if np.ma.is_masked(y):
+            raise ValueError(f"{name} has masked labels.")
+        labels = _without_nesting(y, name)
+        if labels.ndim == 2 and labels.shape[1] > 1:
+            return _check_indicators(labels, name, multilabel)
+        # Of the nullable numbers of pandas, scikit-learn would make floats.
+        y = column_or_1d(labels if labels.dtype.kind in "biu" else y, warn=True)
+        y = _without_missing(y, name)
         check_classification_targets(y)
     return y
 
 
+def _without_nesting(y: Any, name: str) -> np.ndarray:
+    """Return labels as an array, or say that they are sequences."""
+    kinds = list | tuple | set | frozenset | np.ndarray
+    try:
+        labels = np.asarray(y)
+        nested = labels.dtype == object and any(
+            isinstance(x, kinds) for x in labels.flat
+        )
+    except ValueError:
+        # Of different lengths.
+        nested = True
+    if nested:
+        raise ValueError(
+            f"{name} holds sequences of labels; scikit-learn's MultiLabelBinarizer "
+            "makes an indicator matrix of them."
+        )
+    return labels
+
+
+def _check_indicators(y: np.ndarray, name: str, multilabel: bool) -> np.ndarray:
+    """Return a matrix of 1 for each label that a sample has, and 0."""
+    if not multilabel:
+        raise ValueError(
+            f"{name} has the shape {y.shape}, and several labels a sample are "
+            "not supported here; scikit-learn's MultiOutputClassifier trains one "
+            "classifier for each column."
+        )
+    y = _without_missing(y, name)
+    is_true = y == 1
+    is_known = is_true | (y == 0) if y.dtype.kind in "biufO" else np.zeros(y.shape)
+    if not np.all(is_known):
+        others = np.unique(y[is_known == 0].astype(str))[:5].tolist()
+        raise ValueError(
+            f"{name} has the shape {y.shape}, and must be an indicator matrix: 1 for "
+            f"each label that a sample has, and 0; it holds {', '.join(others)}. For "
+            "several classes a sample (multiclass-multioutput), scikit-learn's "
+            "MultiOutputClassifier trains one classifier for each column."
+        )
+    return np.ascontiguousarray(is_true, np.int32)
+
+
+def check_known_labels(y: Any, classes: np.ndarray) -> np.ndarray:
+    """Return the number of each label's class, and -1 where the label is missing."""
+    if isinstance(y, np.ma.MaskedArray):
+        y = np.where(np.ma.getmaskarray(y), None, y.data.astype(object))
+    with naming("y"):
+        # NumPy would write NaN among strings as "nan".
+        is_list = isinstance(y, list | tuple)
+        y = column_or_1d(np.array(y, object) if is_list else to_numpy(y), warn=True)
+        known = np.array([not is_missing(label) for label in y], bool)
+        labels = np.asarray(y[known].tolist()) if y.dtype.kind == "O" else y[known]
+        codes = np.full(len(y), -1)
+        if known.any():
+            codes[known] = encode(labels, classes)
+    return codes
+
+
 def _without_missing(labels: np.ndarray, name: str) -> np.ndarray:
     """Return labels, or say that some are missing."""
-    if labels.dtype.kind in "OMm" and any(map(is_missing, labels)):
+    if labels.dtype.kind in "OMm" and any(map(is_missing, labels.flat)):
         raise ValueError(f"Input {name} contains NaN, or other missing labels.")
     with np.errstate(invalid="ignore"):
         assert_all_finite(labels, input_name=name)
@@ -201,7 +335,8 @@ def check_training_data(
 ) -> tuple[Samples, np.ndarray]:
     """Return checked samples, and the classes of the network in order.
 
-    Samples of weight 0 are left out.
+    Samples of weight 0 are left out. The classes of an indicator matrix are the numbers
+    of its columns.
 
     Parameters
     ----------
@@ -217,11 +352,18 @@ def check_training_data(
         Classes of the network with which training goes on.
     """
     X = check_samples(estimator, X, reset=previous is None)
-    y = check_labels(y)
+    y = check_labels(y, multilabel=True)
     with naming("X and y"):
         check_consistent_length(X, y)
     classes = _check_classes(y, classes, previous, incremental)
-    codes = encode(y, classes)
+    multilabel = y.ndim == 2 if previous is None else estimator.multilabel_
+    codes = encode(y, classes, multilabel=multilabel)
+    if multilabel and estimator.class_weight is not None:
+        raise ValueError(
+            "class_weight is not supported with an indicator matrix y; weigh the "
+            "samples instead, for example by sample_weight="
+            "sklearn.utils.class_weight.compute_sample_weight('balanced', y)."
+        )
     weights = _check_weights(sample_weight, estimator.class_weight, codes, classes)
     samples = Samples(X, codes.astype(np.int32), weights)
     if sample_weight is not None:
@@ -250,12 +392,18 @@ def _check_classes(
                 f"{previous.tolist()}."
             )
         return previous
+    present = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
     if not incremental:
-        return np.unique(y)
+        return present
     if classes is None:
         raise ValueError("classes must be given in the first call of partial_fit.")
     if len(classes) < 2:
         raise ValueError(f"classes must name two or more; got {classes.tolist()}.")
+    if y.ndim == 2 and not np.array_equal(classes, present):
+        raise ValueError(
+            f"classes={classes.tolist()} must be the numbers of the columns of the "
+            f"indicator matrix y, from 0 to {y.shape[1] - 1}."
+        )
     return classes
 
 
@@ -338,8 +486,21 @@ def _places_of(key: Any, classes: np.ndarray) -> np.ndarray:
     return np.flatnonzero([isinstance(x, bool | np.bool_) and bool(x) for x in same])
 
 
-def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
-    """Return the number of each label's class; every label must be known."""
+def encode(
+    y: np.ndarray, classes: np.ndarray, name: str = "y", *, multilabel: bool = False
+) -> np.ndarray:
+    """Return the number of each label's class; every label must be known.
+
+    An indicator matrix, which is asked for by ``multilabel``, stays as it is.
+    """
+    if multilabel != (y.ndim == 2) or (multilabel and y.shape[1] != len(classes)):
+        fitted = f"{len(classes)} labels" if multilabel else "one class"
+        raise ValueError(
+            f"{name} has the shape {y.shape}, but the classifier is fitted with "
+            f"{fitted} a sample."
+        )
+    if multilabel:
+        return y
     kinds = {
         "f" if labels.dtype.kind in "biuf" else labels.dtype.kind
         for labels in (y, classes)
@@ -379,6 +540,7 @@ def check_validation_data(
     y_val: Any,
     sample_weight_val: Any,
     classes: np.ndarray,
+    multilabel: bool,
     device: Device,
 ) -> Samples:
     """Return validation data, with weights if they are given."""
@@ -387,10 +549,10 @@ def check_validation_data(
             f"X_val must live where X does, on {device.device} in {device.xp.__name__}."
         )
     X_val = check_samples(estimator, X_val, name="X_val")
-    y_val = check_labels(y_val, "y_val")
+    y_val = check_labels(y_val, "y_val", multilabel=True)
     with naming("X_val and y_val"):
         check_consistent_length(X_val, y_val)
-    codes = encode(y_val, classes, "y_val")
+    codes = encode(y_val, classes, "y_val", multilabel=multilabel)
     weights = None
     if sample_weight_val is not None:
         weights = _check_weights(
@@ -412,7 +574,15 @@ def as_python(value: Any) -> Any:
 
 def python_parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters of an estimator, with Python's numbers."""
-    params = {k: as_python(v) for k, v in estimator.get_params(deep=False).items()}
+    own = vars(estimator)
+    params = {
+        name: as_python(own[name])
+        # A subclass may have other parameters, and set those of its base by itself.
+        for kind in type(estimator).__mro__
+        if issubclass(kind, BaseEstimator)
+        for name in kind._get_param_names()
+        if name in own
+    }
     for name, value in params.items():
         if isinstance(value, int) and value > sys.float_info.max:
             raise ValueError(f"{name} must be at most {sys.float_info.max:.4g}.")
@@ -466,7 +636,8 @@ def in_type(X: Any, dtype: Any, name: str) -> Any:
             values = typed
     if typed is not X:
         # A number may be finite in double precision and not in single.
-        assert_all_finite(values, allow_nan=True, input_name=name)
+        with np.errstate(invalid="ignore"):
+            assert_all_finite(values, allow_nan=True, input_name=name)
     return typed
 
 

@@ -263,7 +263,7 @@ class DenseAssociativeMemory(
         self._validate_params()
         python_parameters(self)
         get_energy(self.energy, 2 if self.power == "auto" else self.power)
-        with restored_on_error(self):
+        with restored_on_error(self), np.errstate(under="ignore"):
             memories, _ = read_states(self, X, reset=not onward)
             compute_device(self.device, memories)
             if not memories.all():
@@ -568,7 +568,8 @@ class DenseAssociativeMemory(
         flop = FLOP_OF_UPDATE * states.size * len(self.memories_)
         device = compute_device(self.device, states, flop)
         backend = recall_cpu if device.is_host else recall_cuda
-        with device.session("Recall fewer rows at a time."):
+        session = device.session("Recall fewer rows at a time.")
+        with session, np.errstate(under="ignore"):
             result = recall_in_blocks(
                 backend.recall,
                 self._patterns(),

@@ -11,20 +11,22 @@ from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
-from array_api_compat import array_namespace, is_cupy_array
+from array_api_compat import is_cupy_array
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_consistent_length, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+)
 
 from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
 from ._checkpoint import FitFile, checkpoint_of, describe_params, identify
 from ._devices import (
-    HOST,
     Device,
     check_same_device,
     compute_device,
@@ -32,6 +34,7 @@ from ._devices import (
     to_numpy,
 )
 from ._diagnosis import describe_failure, likeliest_cause
+from ._prediction import PredictionMixin
 from ._resolve import Settings, resolve
 from ._samples import Samples, describe
 from ._state import PlainStateMixin
@@ -39,14 +42,9 @@ from ._training import Stopping, TrainingState, initial_weights, train
 from ._validation import (
     as_python,
     check_init,
-    check_labels,
-    check_samples,
     check_training_data,
     check_validation_data,
-    decode,
-    encode,
     in_type,
-    naming,
     on_device,
     python_parameters,
     restored_on_error,
@@ -65,7 +63,11 @@ many make a training long enough to say so before it ends.
 
 
 class DenseAssociativeMemoryClassifier(
-    PlainStateMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
+    PredictionMixin,
+    PlainStateMixin,
+    CallbackSupportMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Dense associative memory classifier.
 
@@ -73,8 +75,9 @@ class DenseAssociativeMemoryClassifier(
     for each class, with an energy ``E = -sum_mu F(xi^mu . sigma)`` over K memories
     xi^mu. To classify a sample, the visible neurons are clamped to it and the
     classification neurons, which start at -1, are updated; the class is the neuron with
-    the largest state. The memories are learned by gradient descent on the
-    classification error [1]_.
+    the largest state. With several labels a sample there is a neuron for each label,
+    which the sample has if the state is above 0. The memories are learned by gradient
+    descent on the classification error [1]_.
 
     Read more in the user guide of the documentation.
 
@@ -112,7 +115,9 @@ class DenseAssociativeMemoryClassifier(
 
     loss : {"power", "log_loss"}, default="power"
         Objective: the sum of the classification errors to the power of
-        ``2 * error_exponent``, or the cross-entropy of the softmax of the scores.
+        ``2 * error_exponent``, or the cross-entropy of the softmax of the scores s;
+        with several labels a sample, the sum of the cross-entropies of each label's
+        probability, which is ``(1 + tanh(s)) / 2 = 1 / (1 + exp(-2 s))``.
 
     error_exponent : float, default=3
         m, at least 1, for ``loss="power"``. 1 is least squares; a larger m works on the
@@ -166,7 +171,8 @@ class DenseAssociativeMemoryClassifier(
         Epochs to wait for an improvement of ``tol``.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes; classes that a dict does not name have weight 1.
+        Weights of the classes; classes that a dict does not name have weight 1. It must
+        be None with several labels a sample.
 
     warm_start : bool, default=False
         Whether ``fit`` continues from the memories of the previous call.
@@ -226,7 +232,7 @@ class DenseAssociativeMemoryClassifier(
         Visible part of the memories.
 
     recognition_connections_ : ndarray of shape (n_memories, n_classes)
-        Classification part of the memories.
+        Classification part of the memories: a column for each class, or label.
 
     thresholds_ : ndarray of shape (n_memories,)
         Connections of the memories to the neuron of the intercept; 0 without one.
@@ -241,7 +247,17 @@ class DenseAssociativeMemoryClassifier(
         Temperature of the fitted network.
 
     classes_ : ndarray of shape (n_classes,)
-        Class labels.
+        Class labels; the numbers of the columns, if y is an indicator matrix.
+
+    multilabel_ : bool
+        Whether a sample may have several labels: y is an indicator matrix.
+
+    sparse_output_ : bool
+        Whether ``predict`` returns a sparse indicator matrix, because y was one.
+
+    n_outputs_ : int
+        Number of outputs as MLPClassifier counts them: of labels or classes, but 1 for
+        two classes.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -262,7 +278,8 @@ class DenseAssociativeMemoryClassifier(
         Loss on the validation data after each epoch.
 
     validation_scores_ : list of float or None
-        Accuracy on the validation data after each epoch.
+        Accuracy on the validation data after each epoch; of several labels, all must be
+        right.
 
     best_iter_ : int
         Epoch whose memories were kept, counted from 1.
@@ -435,14 +452,16 @@ class DenseAssociativeMemoryClassifier(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels)
+            Class labels; or an indicator matrix, with 1 for each label that a sample
+            has, and 0. A single column is a vector of classes.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, not negative.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
             Validation data, scored after each epoch. With ``early_stopping`` they take
             the place of a share of X; without, all of ``max_iter`` epochs are run.
-        y_val : array-like of shape (n_val,), default=None
+        y_val : {array-like, sparse matrix} of shape (n_val,) or (n_val, n_labels), \
+                default=None
             Labels of the validation data.
         sample_weight_val : array-like of shape (n_val,), default=None
             Weights of the validation data. Loss and accuracy on validation data are
@@ -460,7 +479,7 @@ class DenseAssociativeMemoryClassifier(
             If a parameter or an array is not usable, or a checkpoint is one of another
             fit; a fitted model stays as it was.
         """
-        with restored_on_error(self):
+        with restored_on_error(self), np.errstate(under="ignore"):
             return self._fit(
                 X, y, sample_weight, validation=(X_val, y_val, sample_weight_val)
             )
@@ -478,10 +497,12 @@ class DenseAssociativeMemoryClassifier(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels)
+            Class labels; or an indicator matrix, with 1 for each label that a sample
+            has, and 0. A single column is a vector of classes.
         classes : array-like of shape (n_classes,), default=None
-            All classes that will ever be seen; needed in the first call.
+            All classes that will ever be seen; needed in the first call. With an
+            indicator matrix, the numbers of its columns.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, not negative.
 
@@ -496,7 +517,7 @@ class DenseAssociativeMemoryClassifier(
             If ``classes`` is missing in the first call, changes in a later one, or y
             holds other labels; or if a parameter or an array is not usable.
         """
-        with restored_on_error(self):
+        with restored_on_error(self), np.errstate(under="ignore"):
             return self._fit(X, y, sample_weight, classes=classes, incremental=True)
 
     def _fit(
@@ -568,6 +589,7 @@ class DenseAssociativeMemoryClassifier(
             n_classes=len(classes),
             single="float32" in str(samples.X.dtype) or not device.has_double,
             seed=self._seed(),
+            multilabel=samples.codes.ndim == 2,
             incremental=incremental,
             previous=previous,
         )
@@ -579,6 +601,7 @@ class DenseAssociativeMemoryClassifier(
             dtype = getattr(home.xp, settings.dtype)
             validation.X = in_type(validation.X, dtype, "X_val")
         self.classes_ = on_device(classes, home)
+        self.sparse_output_ = sparse.issparse(y)
         with device.session("Lower n_memories or batch_size."):
             run = self._start(params["init"], settings, len(classes), rng, incremental)
             run.network = run.network.at(device, copy=True)
@@ -601,7 +624,13 @@ class DenseAssociativeMemoryClassifier(
             raise ValueError("X_val and y_val must be given together.")
         if X_val is not None:
             return samples, check_validation_data(
-                self, X_val, y_val, sample_weight_val, classes, home
+                self,
+                X_val,
+                y_val,
+                sample_weight_val,
+                classes,
+                samples.codes.ndim == 2,
+                home,
             )
         if sample_weight_val is not None:
             raise ValueError("sample_weight_val needs X_val and y_val.")
@@ -616,6 +645,14 @@ class DenseAssociativeMemoryClassifier(
     def _set_aside(self, codes: np.ndarray, rng) -> np.ndarray:
         """Draw the samples to validate on; each class keeps one to train on."""
         fraction = float(self.validation_fraction)
+        if codes.ndim == 2:
+            if len(codes) < 2:
+                raise ValueError(
+                    "early_stopping=True cannot set the only sample aside; pass X_val "
+                    "and y_val."
+                )
+            most = min(len(codes) - 1, math.ceil(fraction * len(codes)))
+            return rng.permutation(len(codes))[:most]
         # A class of a single sample cannot be divided, and stays in training.
         common = np.flatnonzero(np.bincount(codes)[codes] > 1)
         if not common.size:
@@ -822,159 +859,6 @@ class DenseAssociativeMemoryClassifier(
                 "labels at once; pass the weights as a dict."
             )
 
-    # The fitted network, seen as attributes.
-
-    @property
-    def memories_(self) -> Any:
-        return self.network_.memories
-
-    @property
-    def recognition_connections_(self) -> Any:
-        return self.network_.recognition_connections
-
-    @property
-    def thresholds_(self) -> Any:
-        return self.network_.thresholds
-
-    @property
-    def intercept_scaling_(self) -> float:
-        return self.network_.intercept
-
-    @property
-    def n_memories_(self) -> int:
-        return self.network_.n_memories
-
-    @property
-    def temperature_(self) -> float:
-        return self.network_.temperature
-
-    def _scores(self, X) -> Any:
-        """Return the arguments of the classification units' tanh, where X lives."""
-        network = self.network_
-        flop = 2 * n_stored(X) * network.n_memories
-        device = compute_device(self.device, X, flop)
-        with device.session("Lower n_memories."):
-            scores = network.at(device).scores(X)
-        if device is not HOST:
-            scores = Device.of(X).asarray(scores)
-        xp = array_namespace(scores)
-        if not xp.all(xp.isfinite(scores)):
-            raise ValueError(
-                "X holds numbers too large for the precision of the memories, "
-                f"{self.network_.weights.dtype}: scores are not finite."
-            )
-        return scores
-
-    def _checked(self, X, method: str) -> Any:
-        """Return X, checked to suit the fitted network."""
-        check_is_fitted(self)
-        check_same_device(X, self.network_.weights, f"{type(self).__name__}.{method}")
-        return check_samples(self, X)
-
-    def decision_function(self, X: Any) -> Any:
-        """Return the scores of the classes: the arguments of their units' tanh.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or (n_samples,)
-            For two classes the score of the second less that of the first.
-        """
-        scores = self._scores(self._checked(X, "decision_function"))
-        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
-
-    def predict(self, X: Any) -> Any:
-        """Return the class of the classification unit with the largest state.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        scores = self._scores(self._checked(X, "predict"))
-        return decode(array_namespace(scores).argmax(scores, axis=1), self.classes_)
-
-    def predict_proba(self, X: Any) -> Any:
-        """Return the probabilities of the classes.
-
-        The loss "power" has its minimum where a unit's score is a known function of its
-        class's probability, which is inverted here; over the classes the result is
-        normalised. The loss "log_loss" has the softmax of the scores. A network is more
-        certain of the samples it was trained on than of others, so the scores are first
-        multiplied by ``network_.confidence``: a factor of at most 1 that follows
-        from the numbers of samples and classes; or, with ``early_stopping``, the one
-        that minimises the log-loss on the validation data.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-        """
-        log_p = self._log_probabilities(X, "predict_proba")
-        xp = array_namespace(log_p)
-        p = xp.exp(log_p)
-        return p / xp.sum(p, axis=1, keepdims=True)
-
-    def predict_log_proba(self, X: Any) -> Any:
-        """Return the logarithms of the probabilities of the classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-        """
-        return self._log_probabilities(X, "predict_log_proba")
-
-    def _log_probabilities(self, X, method: str):
-        scores = self._scores(self._checked(X, method))
-        return self.network_.log_probabilities(scores)
-
-    def compute_energy(self, X: Any, y: Any) -> Any:
-        """Return the energy of the network with samples and classes clamped.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            States of the visible neurons.
-        y : array-like of shape (n_samples,)
-            Labels: the classification neuron of the class is at +1, all others at -1.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``E = -sum_mu F(overlap / T)``, in double precision.
-        """
-        X = self._checked(X, "compute_energy")
-        y = check_labels(y)
-        with naming("X and y"):
-            check_consistent_length(X, y)
-        classes = to_numpy(self.classes_)
-        states = 2 * np.eye(len(classes))[encode(y, classes)] - 1
-        energies = self.network_.at(Device.of(X)).energies(X, states)
-        xp = array_namespace(energies)
-        if not xp.all(xp.isfinite(energies)):
-            raise ValueError(
-                "X holds numbers too large for the energy, which is not finite at "
-                f"temperature {self.temperature_:.4g}."
-            )
-        return energies
-
     def __getstate__(self):
         state = super().__getstate__()
         if is_cupy_array(state.get("classes_")):
@@ -995,4 +879,5 @@ class DenseAssociativeMemoryClassifier(
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = True
         tags.array_api_support = True
+        tags.classifier_tags.multi_label = True
         return tags

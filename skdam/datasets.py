@@ -65,6 +65,7 @@ def load_mnist(path: str | os.PathLike | None = None) -> MNIST:
     """
     path = path or os.environ.get("SKDAM_MNIST")
     if path:
+        path = Path(path).expanduser()
         images = {part: _read(path, part, "images-idx3") for part in _PARTS}
         labels = {part: _read(path, part, "labels-idx1") for part in _PARTS}
     else:

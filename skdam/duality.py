@@ -12,13 +12,14 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from scipy import sparse
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from ._devices import to_numpy
 from .classifier import DenseAssociativeMemoryClassifier
 from .energies import Energy, LogCosh, RectifiedPolynomial, Softplus
-from .losses import LogLoss
+from .losses import BinaryLogLoss, LogLoss, PowerError
 from .network import Network
 from .updates import Feedforward
 
@@ -43,7 +44,7 @@ def from_mlp(mlp: MLPClassifier) -> DenseAssociativeMemoryClassifier:
     ----------
     mlp : MLPClassifier
         Fitted perceptron with one hidden layer of activation "relu", "tanh" or
-        "logistic".
+        "logistic", for classes or for several labels a sample.
 
     Returns
     -------
@@ -60,8 +61,7 @@ def from_mlp(mlp: MLPClassifier) -> DenseAssociativeMemoryClassifier:
         If ``mlp`` is not fitted.
     ValueError
         If its activation has no energy in the table, it has no or several hidden
-        layers, it was fitted with several labels a sample or a single class, or its
-        weights are not finite.
+        layers, it was fitted with a single class, or its weights are not finite.
 
     See Also
     --------
@@ -96,12 +96,7 @@ def from_mlp(mlp: MLPClassifier) -> DenseAssociativeMemoryClassifier:
             f"mlp has {len(mlp.coefs_) - 1} hidden layers; an associative memory is "
             "dual to a network with one."
         )
-    n_outputs = mlp.coefs_[1].shape[1]
-    if mlp.out_activation_ == "logistic" and n_outputs > 1:
-        raise ValueError(
-            f"mlp was fitted with several labels a sample (y of {n_outputs} columns); "
-            "it must have been fitted with classes."
-        )
+    multilabel = mlp.out_activation_ == "logistic" and mlp.n_outputs_ > 1
     if len(mlp.classes_) < 2:
         raise ValueError(
             f"mlp was fitted with the single class {mlp.classes_.tolist()[0]!r}; at "
@@ -112,10 +107,11 @@ def from_mlp(mlp: MLPClassifier) -> DenseAssociativeMemoryClassifier:
     if not all(np.isfinite(a).all() for a in arrays):
         raise ValueError("The weights of mlp are not finite.")
     visible, outputs, hidden_bias, output_bias = arrays
-    if n_outputs == 1:
-        # One unit for the difference of two classes.
-        outputs = outputs / 2 * [-1, 1]
-        output_bias = output_bias / 2 * [-1, 1]
+    if mlp.out_activation_ == "logistic":
+        # Log-odds, which are twice a score: of each label, or of the second class.
+        outputs, output_bias = outputs / 2, output_bias / 2
+    if mlp.n_outputs_ == 1:
+        outputs, output_bias = outputs * [-1, 1], output_bias * [-1, 1]
     visible = np.vstack([visible, hidden_bias])
     if output_bias.any():
         # A memory that only the intercept reaches: its activation is f(1) throughout.
@@ -138,9 +134,10 @@ def from_mlp(mlp: MLPClassifier) -> DenseAssociativeMemoryClassifier:
         mlp.n_features_in_,
         BIAS_STATE,
         Feedforward(energy, temperature),
-        LogLoss(),
+        BinaryLogLoss() if multilabel else LogLoss(),
     )
     clf.classes_ = np.array(mlp.classes_)
+    clf.sparse_output_ = mlp._label_binarizer.sparse_input_
     clf.n_features_in_ = mlp.n_features_in_
     if hasattr(mlp, "feature_names_in_"):
         clf.feature_names_in_ = mlp.feature_names_in_
@@ -164,8 +161,9 @@ def to_mlp(clf: DenseAssociativeMemoryClassifier) -> MLPClassifier:
     -------
     MLPClassifier
         Fitted perceptron with the labels of the classifier and, with
-        ``loss="log_loss"`` or two classes, its probabilities. ``partial_fit`` trains it
-        further, as does ``fit`` with ``warm_start=True``. It does not take NaN.
+        ``loss="log_loss"``, two classes or several labels a sample, its probabilities.
+        ``partial_fit`` trains it further, as does ``fit`` with ``warm_start=True``. It
+        does not take NaN.
 
     Raises
     ------
@@ -225,10 +223,12 @@ def to_mlp(clf: DenseAssociativeMemoryClassifier) -> MLPClassifier:
     visible = weights[: network.n_features] / network.unit
     outputs = weights[network.n_visible :].T
     gain = _gain(energy) * 2 / network.temperature * network.confidence
-    if not isinstance(network.loss, LogLoss):
-        # The log-odds of two classes, as the loss inverts them.
+    if clf.multilabel_:
+        # Log-odds are twice a score, or what the power objective makes of it.
+        gain *= 2
+    if isinstance(network.loss, PowerError):
         gain *= 2 * network.loss.exponent - 1
-        if len(classes) > 2:
+        if len(classes) > 2 and not clf.multilabel_:
             warnings.warn(
                 "The labels of the MLPClassifier are those of clf, but not the "
                 "probabilities: those of loss='power' with more than two classes are "
@@ -237,13 +237,17 @@ def to_mlp(clf: DenseAssociativeMemoryClassifier) -> MLPClassifier:
                 stacklevel=2,
             )
     outputs = gain * outputs
-    if len(classes) == 2:
+    if clf.n_outputs_ == 1:
         outputs = outputs[:, 1:] - outputs[:, :1]
     biases = to_numpy(network.thresholds) * (network.intercept / network.unit)
     mlp = MLPClassifier((network.n_memories,), activation=names[0], random_state=0)
     # A step on one sample of each class makes what a fitted perceptron holds besides.
     one_each = np.zeros((len(classes), network.n_features), dtype)
-    mlp.partial_fit(one_each, classes, classes=classes).set_params(random_state=None)
+    y = classes
+    if clf.multilabel_:
+        y = np.eye(len(classes), dtype=int)
+        y = sparse.csr_array(y) if clf.sparse_output_ else y
+    mlp.partial_fit(one_each, y, classes=classes).set_params(random_state=None)
     vars(mlp).pop("_optimizer", None)
     mlp.n_iter_ = mlp.t_ = 0
     mlp.loss_ = mlp.best_loss_ = np.inf

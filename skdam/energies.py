@@ -103,7 +103,14 @@ class NamedEnergy:
 
         Ratios are formed before powers, so that no power is too large.
         """
-        return _over_largest(self.value(x))
+        return _over_largest(self.value(self.scaled(x)))
+
+    def scaled(self, x: Array) -> Array:
+        """Return overlaps at which the ratios of F, and of f, in a row are the same.
+
+        Neither overflows there, nor does the largest one underflow.
+        """
+        return x
 
 
 class _PowerEnergy(NamedEnergy):
@@ -111,11 +118,11 @@ class _PowerEnergy(NamedEnergy):
 
     growth = "power"
 
-    def relative_value(self, x: Array) -> Array:
+    def scaled(self, x: Array) -> Array:
         xp = array_namespace(x)
-        largest = xp.max(xp.abs(x), axis=1, keepdims=True)
-        largest = xp.where(largest > 0, largest, xp.ones_like(largest))
-        return _over_largest(self.value(x / largest))
+        sizes = x if self.rectified else xp.abs(x)
+        largest = xp.max(sizes, axis=1, keepdims=True)
+        return x / xp.where(largest > 0, largest, xp.ones_like(largest))
 
 
 @dataclass(frozen=True)
@@ -330,8 +337,8 @@ FUNCTION real slope(real x) { return (real)exp(x); }
     def exact_value(self, x: Decimal) -> Decimal:
         return x.exp()
 
-    def relative_value(self, x: Array) -> Array:
-        return self.value(x - array_namespace(x).max(x, axis=1, keepdims=True))
+    def scaled(self, x: Array) -> Array:
+        return x - array_namespace(x).max(x, axis=1, keepdims=True)
 
 
 ENERGY_CONSTRAINT = [

@@ -29,7 +29,7 @@ from .energies import (
     Softplus,
 )
 from .inspection._display import fitted_classifier
-from .losses import LogLoss
+from .losses import BinaryLogLoss, LogLoss
 from .network import Network
 from .updates import EnergyDifference
 
@@ -55,7 +55,8 @@ def to_onnx(estimator: BaseEstimator) -> Any:
         Model with the input ``X``, float32 of shape (n_samples, n_features), and the
         outputs ``label`` and ``probabilities``, of shape (n_samples,) and
         (n_samples, n_classes). Labels are strings, or int64 if the classes are numbers
-        or booleans; probabilities are float32.
+        or booleans; probabilities are float32. With several labels a sample, ``label``
+        is a dense indicator matrix of int64.
 
     Raises
     ------
@@ -145,7 +146,7 @@ def _model(clf: DenseAssociativeMemoryClassifier) -> Any:
     from onnx import TensorProto, helper
 
     network, labels = clf.network_, _labels(to_numpy(clf.classes_))
-    nodes, constants, numbers = [], [], count()
+    nodes, constants, numbers, n = [], [], count(), "n_samples"
 
     def add_node(kind: str, inputs: list, outputs: list, **attributes: Any) -> None:
         nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
@@ -153,8 +154,8 @@ def _model(clf: DenseAssociativeMemoryClassifier) -> Any:
     op = _Nodes(lambda kind: f"{kind}_{next(numbers)}", constants.append, add_node)
     names = ["X", "label", "probabilities"]
     _classify(op, network, labels, names, TensorProto.FLOAT)
+    label_shape = [n, network.n_classes] if clf.multilabel_ else [n]
     label_type = TensorProto.STRING if labels.dtype == object else TensorProto.INT64
-    n = "n_samples"
     graph = helper.make_graph(
         nodes,
         "DenseAssociativeMemoryClassifier",
@@ -164,7 +165,7 @@ def _model(clf: DenseAssociativeMemoryClassifier) -> Any:
             )
         ],
         [
-            helper.make_tensor_value_info("label", label_type, [n]),
+            helper.make_tensor_value_info("label", label_type, label_shape),
             helper.make_tensor_value_info(
                 "probabilities", TensorProto.FLOAT, [n, network.n_classes]
             ),
@@ -257,11 +258,15 @@ def _classify(
     X = op("Cast", X, to=TensorProto.DOUBLE)
     X = op("Where", op("IsNaN", X), 0.0, X)
     scores = _scores(op, network, X)
-    codes = op("ArgMax", scores, axis=1, keepdims=0)
-    op("Gather", labels, codes, axis=0, output=label)
+    if network.loss.multilabel:
+        found = op("Greater", scores, 0.0)
+        op("Cast", found, to=TensorProto.INT64, output=label)
+    else:
+        codes = op("ArgMax", scores, axis=1, keepdims=0)
+        op("Gather", labels, codes, axis=0, output=label)
     if not raw_scores:
         result = _probabilities(op, network, scores)
-    elif network.n_classes == 2:
+    elif network.n_classes == 2 and not network.loss.multilabel:
         result = op("MatMul", scores, np.array([[1.0, -1.0], [-1.0, 1.0]]))
     else:
         result = scores
@@ -343,7 +348,10 @@ def _probabilities(op: _Nodes, network: Network, scores: str) -> str:
     loss = network.loss
     if isinstance(loss, LogLoss):
         return op("Softmax", op("Mul", scores, network.confidence), axis=1)
-    factor = network.confidence * (4 * loss.exponent - 2)
+    odds = 2 if isinstance(loss, BinaryLogLoss) else 4 * loss.exponent - 2
+    factor = network.confidence * odds
+    if loss.multilabel:
+        return op("Sigmoid", op("Mul", scores, factor))
     if network.n_classes == 2:
         return op("Softmax", op("Mul", scores, factor / 2), axis=1)
     log_odds = op("Mul", scores, factor)

@@ -1,19 +1,29 @@
 """Losses: what training minimises, as a function of the scores.
 
-The score ``s`` of a class is the argument of its unit's tanh, ``c = tanh(s)``. Both
+The score ``s`` of a class is the argument of its unit's tanh, ``c = tanh(s)``. All
 losses return the gradient with a logarithmic scale of its own for every sample, so that
-no power of the error, however high, underflows.
+no power of the error, however high, underflows. A sample has one class or, if the loss
+is a ``multilabel`` one, any number of labels.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
-__all__ = ["LogLoss", "Loss", "PowerError", "followed", "get_loss"]
+__all__ = [
+    "BinaryLogLoss",
+    "LogLoss",
+    "Loss",
+    "PowerError",
+    "followed",
+    "get_loss",
+    "is_right",
+    "targets_of",
+]
 
 Array = Any
 
@@ -49,6 +59,9 @@ class PowerError:
     exponent : float, default=1
         m, at least 1/2. m = 1 is least squares; a larger m works on the examples that
         are barely right.
+    multilabel : bool, default=False
+        Whether a sample may have any number of labels, so that each unit has a
+        probability by itself.
 
     Notes
     -----
@@ -66,6 +79,7 @@ class PowerError:
     """
 
     exponent: float = 1
+    multilabel: bool = False
 
     def evaluate(self, scores: Array, targets: Array) -> Evaluation:
         """Return the loss and gradient at ``scores`` for ``targets`` of +1 and -1."""
@@ -87,9 +101,9 @@ class PowerError:
         """Return ln P(class).
 
         The expected error of a unit whose class has probability P is least where
-        ``ln(P / (1 - P)) = (4m - 2) s``. Only one class can be right: where two units
-        claim more than even odds, all are lowered until the second best is at even
-        odds. Two classes hold the same information twice, and their mean is taken.
+        ``ln(P / (1 - P)) = (4m - 2) s``. Of classes only one can be right: where two
+        units claim more than even odds, all are lowered until the second best is at
+        even odds. Two classes hold the same information twice, and their mean is taken.
         """
         xp = array_namespace(scores)
         # Beyond this range the order of the classes is all that is left.
@@ -97,18 +111,18 @@ class PowerError:
         factor = min(4 * self.exponent - 2, limit)
         limit /= max(factor, 1)
         log_odds = factor * xp.clip(scores, -limit, limit)
+        if self.multilabel:
+            return _log_expit(log_odds)
         if scores.shape[1] == 2:
             return log_softmax(log_odds / 2)
         second = xp.sort(log_odds, axis=1)[:, -2:-1]
         log_odds = log_odds - xp.clip(second, min=0)
-        # ln expit(x)
-        log_p = xp.clip(log_odds, max=0) - xp.log1p(xp.exp(-xp.abs(log_odds)))
-        return log_softmax(log_p)
+        return log_softmax(_log_expit(log_odds))
 
 
 @dataclass(frozen=True)
 class LogLoss:
-    """Cross-entropy of the softmax of the scores.
+    """Cross-entropy of the softmax of the scores, for one class a sample.
 
     Examples
     --------
@@ -118,6 +132,8 @@ class LogLoss:
     >>> bool(np.isclose(loss[0], np.log(4)))
     True
     """
+
+    multilabel: ClassVar[bool] = False
 
     def evaluate(self, scores: Array, targets: Array) -> Evaluation:
         """Return the loss and gradient at ``scores`` for ``targets`` of +1 and -1."""
@@ -138,19 +154,113 @@ class LogLoss:
         return log_softmax(xp.clip(scores, -limit, limit))
 
 
-Loss = PowerError | LogLoss
+@dataclass(frozen=True)
+class BinaryLogLoss:
+    """Sum over the units of the cross-entropy of ``P = (1 + c) / 2 = expit(2 s)``.
+
+    For any number of labels a sample. A unit that is +1 with probability P has the mean
+    state c.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.losses import BinaryLogLoss
+    >>> targets = np.array([[1.0, -1.0, 1.0]])
+    >>> loss = BinaryLogLoss().evaluate(np.zeros((1, 3)), targets).loss
+    >>> bool(np.isclose(loss[0], 3 * np.log(2)))
+    True
+    """
+
+    multilabel: ClassVar[bool] = True
+
+    def evaluate(self, scores: Array, targets: Array) -> Evaluation:
+        """Return the loss and gradient at ``scores`` for ``targets`` of +1 and -1."""
+        xp = array_namespace(scores)
+        log_odds = 2 * targets * scores
+        loss = -xp.sum(_log_expit(log_odds), axis=1)
+        delta, log_scale = _scale_rows(-targets, _log_expit(-log_odds) + math.log(2))
+        return Evaluation(loss, delta, log_scale)
+
+    def log_probabilities(self, scores: Array) -> Array:
+        """Return ln P(label)."""
+        xp = array_namespace(scores)
+        limit = float(xp.finfo(scores.dtype).max) / 4
+        return _log_expit(2 * xp.clip(scores, -limit, limit))
 
 
-def get_loss(loss: str, error_exponent: float = 1) -> Loss:
+Loss = PowerError | LogLoss | BinaryLogLoss
+
+
+def get_loss(loss: str, error_exponent: float = 1, multilabel: bool = False) -> Loss:
     """Return the loss named "power" or "log_loss".
 
     Examples
     --------
     >>> from skdam.losses import get_loss
     >>> get_loss("power", error_exponent=10)
-    PowerError(exponent=10)
+    PowerError(exponent=10, multilabel=False)
+    >>> get_loss("log_loss", multilabel=True)
+    BinaryLogLoss()
     """
-    return PowerError(error_exponent) if loss == "power" else LogLoss()
+    if loss == "power":
+        return PowerError(error_exponent, multilabel)
+    return BinaryLogLoss() if multilabel else LogLoss()
+
+
+def targets_of(codes: Array, like: Array) -> Array:
+    """Return what the states of the classification units should be: +1 or -1.
+
+    Parameters
+    ----------
+    codes : array of shape (n_samples,) or (n_samples, n_labels)
+        Numbers of the classes; or 1 for each label that a sample has, and 0.
+    like : array of shape (n_samples, n_units)
+        Scores, whose type and shape the targets have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.losses import targets_of
+    >>> targets_of(np.array([2, 0]), np.zeros((2, 3))).tolist()
+    [[-1.0, -1.0, 1.0], [1.0, -1.0, -1.0]]
+    >>> targets_of(np.array([[1, 0, 1]]), np.zeros((1, 3))).tolist()
+    [[1.0, -1.0, 1.0]]
+    """
+    xp = array_namespace(like)
+    if codes.ndim == 1:
+        units = xp.arange(like.shape[1], dtype=codes.dtype, device=device(like))
+        is_true = codes[:, None] == units
+    else:
+        is_true = codes > 0
+    one = xp.ones_like(like)
+    return xp.where(is_true, one, -one)
+
+
+def is_right(scores: Array, codes: Array) -> Array:
+    """Tell which samples are predicted right, of several labels all of them.
+
+    Parameters
+    ----------
+    scores : array of shape (n_samples, n_units)
+        Scores. The class is that of the first of the largest; a label is one that has a
+        score above 0.
+    codes : array of shape (n_samples,) or (n_samples, n_labels)
+        As in :func:`targets_of`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdam.losses import is_right
+    >>> scores = np.array([[1.0, 3.0], [2.0, -1.0]])
+    >>> is_right(scores, np.array([1, 1])).tolist()
+    [True, False]
+    >>> is_right(scores, np.array([[1, 1], [1, 1]])).tolist()
+    [True, False]
+    """
+    xp = array_namespace(scores)
+    if codes.ndim == 1:
+        return xp.argmax(scores, axis=1) == codes
+    return xp.all((scores > 0) == (codes > 0), axis=1)
 
 
 MANY = 0.9
@@ -202,6 +312,12 @@ def _scale_rows(signs: Array, logarithms: Array) -> tuple[Array, Array]:
     xp = array_namespace(logarithms)
     largest = xp.max(logarithms, axis=1, keepdims=True)
     return signs * xp.exp(logarithms - largest), largest[:, 0]
+
+
+def _log_expit(x: Array) -> Array:
+    """Return -ln(1 + e^-x), finite where x is."""
+    xp = array_namespace(x)
+    return xp.clip(x, max=0) - xp.log1p(xp.exp(-xp.abs(x)))
 
 
 def _log_sum_exp(x: Array) -> Array:

@@ -21,6 +21,8 @@ from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from ._validation import as_python
+
 __all__ = [
     "HyperparameterWindow",
     "TrainingRun",
@@ -488,7 +490,9 @@ def _run(
 ) -> TrainingRun:
     """Train one network, and print lines that begin with the name if it is given."""
     if name:
-        described = ", ".join(f"{key}={value!r}" for key, value in params.items())
+        described = ", ".join(
+            f"{key}={as_python(value)!r}" for key, value in params.items()
+        )
         print(f"{name}: {described}", flush=True)
     begin = perf_counter()
     _fit(model, *data)

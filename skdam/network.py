@@ -16,8 +16,9 @@ from scipy.optimize import minimize_scalar
 from . import _backends
 from ._backends.inputs import inputs, is_sparse
 from ._devices import Device, take_rows, to_numpy, widest_float
+from .completion import Completion, descend, field
 from .energies import Energy
-from .losses import Loss
+from .losses import Loss, is_right, targets_of
 from .updates import EnergyDifference, Update
 
 __all__ = ["Network"]
@@ -49,8 +50,9 @@ class Network:
         State of the intercept's neuron, the same for all samples; 0: there is none.
     update : Feedforward or EnergyDifference
         Update of the classification units, with the energy F and the temperature T.
-    loss : PowerError or LogLoss
-        Objective of the training, which says what probabilities the scores stand for.
+    loss : PowerError, LogLoss or BinaryLogLoss
+        Objective of the training, which says what probabilities the scores stand for,
+        and whether a sample has one class or several labels.
     input_scale : float, default=1.0
         What features are divided by, so that they are states of neurons of order 1.
     confidence : float, default=1.0
@@ -200,23 +202,29 @@ class Network:
 
     def log_probabilities(self, scores: Array) -> Array:
         """Return the logarithms of the probabilities that scores stand for."""
-        return self.loss.log_probabilities(self.confidence * scores)
+        with np.errstate(under="ignore"):
+            return self.loss.log_probabilities(self.confidence * scores)
 
     def calibrated(self, X: Array, codes: np.ndarray, weights: Any) -> Network:
         """Return the network with the confidence that suits samples it has not seen.
 
-        It minimises the log-loss of their probabilities. A few samples say little: as a
-        prior, the factor's logarithm is normal around the present one, with a standard
-        deviation of 1 / 2.
+        It minimises the log-loss of their probabilities, summed over several labels. A
+        few samples say little: as a prior, the factor's logarithm is normal around the
+        present one, with a standard deviation of 1 / 2.
         """
         scores = to_numpy(self.scores(X)).astype(np.float64)
+        if self.loss.multilabel:
+            # Without a label, its unit has the odds of the opposite score.
+            scores *= targets_of(codes, scores)
 
         def objective(log_factor: float) -> float:
-            log_p = self.loss.log_probabilities(
+            own = self.loss.log_probabilities(
                 self.confidence * math.exp(log_factor) * scores
             )
-            own = np.take_along_axis(log_p, codes[:, None], axis=1)[:, 0]
-            mean = np.average(np.maximum(own, LEAST_LOG_P), weights=weights)
+            if not self.loss.multilabel:
+                own = np.take_along_axis(own, codes[:, None], axis=1)
+            own = np.maximum(own, LEAST_LOG_P).sum(axis=1)
+            mean = np.average(own, weights=weights)
             return 2 * log_factor**2 / len(codes) - float(mean)
 
         found = minimize_scalar(objective, bounds=(-3.0, 3.0), method="bounded")
@@ -248,22 +256,142 @@ class Network:
 
     def energies(self, X: Array, states: Array) -> Array:
         """Return the energy of samples with the classification units at ``states``."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             parts = [
                 -array_namespace(x).sum(self.energy.value(x), axis=1)
                 for _, x in self.overlaps(X, states)
             ]
         return array_namespace(*parts).concat(parts)
 
+    def input_gradient(self, X: Array, delta: Array) -> Array:
+        """Return the gradient of ``sum_alpha delta_alpha s_alpha`` by the features.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            Samples, where the network lives.
+        delta : array of shape (n_samples, n_classes)
+            Weights of the scores s; dC/ds for the gradient of an objective C.
+
+        Returns
+        -------
+        array of shape (n_samples, n_features)
+            In double precision where the device has it, and 0 where a feature is
+            unknown, as no score depends on it.
+        """
+        exact = isinstance(self.update, EnergyDifference)
+        states = np.full((X.shape[0], self.n_classes), -1.0 if exact else 0.0)
+        device, parts = Device.of_array(self.weights), []
+        for rows, x in self.overlaps(X, states):
+            xp = array_namespace(x)
+            weights = xp.astype(self.weights, x.dtype)
+            d_scores = xp.astype(device.asarray(take_rows(delta, rows)), x.dtype)
+            with np.errstate(over="ignore", invalid="ignore"):
+                by_overlap, _ = self.update.gradient(
+                    x, weights[self.n_visible :, :].T, d_scores
+                )
+                found = by_overlap @ (weights[: self.n_features, :].T / self.unit)
+            known = take_rows(X, rows)
+            if xp.isdtype(known.dtype, "real floating"):
+                found = xp.where(xp.isnan(known), xp.zeros_like(found), found)
+            parts.append(found)
+        return array_namespace(*parts).concat(parts)
+
+    def complete(
+        self,
+        X: Array,
+        states: Array,
+        low: np.ndarray,
+        high: np.ndarray,
+        *,
+        step: float,
+        max_iter: int,
+        keep_samples: bool = False,
+    ) -> Completion:
+        """Descend the energy over what is unknown (NaN) of samples and classes.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            Samples, where the network lives.
+        states : array of shape (n_samples, n_classes)
+            States of the classification units.
+        low, high : array of shape (n_features,)
+            Ranges of the features.
+        step, max_iter
+            As in :func:`~skdam.completion.descend`.
+        keep_samples : bool, default=False
+            Whether to keep the samples after each step.
+
+        Returns
+        -------
+        Completion
+            Its labels are numbers of classes, also where the class was known.
+        """
+        device = Device.of_array(self.weights)
+        xp, wide = device.xp, widest_float(self.weights)
+
+        def here(array: Any) -> Array:
+            return xp.astype(device.asarray(array), wide)
+
+        ones = np.ones(self.n_classes)
+        b = np.full(self.n_visible - self.n_features, self.intercept)
+        units = [np.full(self.n_visible, self.unit), self.temperature * ones]
+        couplings = here(self.weights) / here(np.concatenate(units))[:, None]
+        low = here(np.concatenate([low, b, -ones]))
+        high = here(np.concatenate([high, b, ones]))
+        # An unknown unit contributes nothing, if its range allows for that.
+        start = xp.maximum(low, xp.minimum(high, xp.zeros_like(low)))
+        parts = []
+        for rows in self._batches(X):
+            known = take_rows(X, rows)
+            bs = here(np.tile(b, (known.shape[0], 1)))
+            state = [here(known), bs, here(take_rows(states, rows))]
+            state = xp.concat(state, axis=1)
+            free = xp.isnan(state)
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = descend(
+                    self.energy,
+                    couplings,
+                    xp.where(free, start, state),
+                    free,
+                    low,
+                    high,
+                    step=step,
+                    max_iter=max_iter,
+                    n_kept=self.n_features if keep_samples else 0,
+                )
+                classes = couplings[self.n_visible :, :]
+                fields = field(self.energy, classes, found.state @ couplings)
+            steps = found.trajectory if keep_samples else []
+            parts.append(
+                {
+                    "X": _filled(known, found.state[:, : self.n_features]),
+                    "y": xp.argmax(fields, axis=1),
+                    "states": found.state[:, self.n_visible :],
+                    "energies": found.energies,
+                    "converged": found.converged,
+                    "trajectory": [_filled(known, v) for v in steps],
+                }
+            )
+        for name in "energies", "trajectory":
+            longest = max(len(part[name]) for part in parts)
+            for part in parts:
+                steps = part[name]
+                steps += steps[-1:] * (longest - len(steps))
+                part[name] = xp.stack(steps, axis=1) if steps else None
+        columns = {name: [part[name] for part in parts] for name in parts[0]}
+        if not keep_samples:
+            columns.pop("trajectory")
+        return Completion(**{k: xp.concat(v, axis=0) for k, v in columns.items()})
+
     def mean_loss_and_accuracy(
         self, X: Array, codes: np.ndarray, weights: np.ndarray | None
     ) -> tuple[float, float]:
         """Return the weighted mean of the loss and of correct predictions."""
         scores = to_numpy(self.scores(X))
-        targets = np.where(codes[:, None] == np.arange(self.n_classes), 1.0, -1.0)
-        losses = self.loss.evaluate(scores, targets.astype(scores.dtype)).loss
-        hits = scores.argmax(axis=1) == codes
-        values = np.array([losses, hits], np.float64)
+        losses = self.loss.evaluate(scores, targets_of(codes, scores)).loss
+        values = np.array([losses, is_right(scores, codes)], np.float64)
         loss, accuracy = np.average(values, axis=1, weights=weights)
         return float(loss), float(accuracy)
 
@@ -291,3 +419,11 @@ class Network:
         if is_cupy_array(self.weights):
             state["weights"] = to_numpy(self.weights)
         return state
+
+
+def _filled(X: Array, state: Array) -> Array:
+    """Return samples, in their precision, with what is unknown taken from states."""
+    xp = array_namespace(X, state)
+    if not xp.isdtype(X.dtype, "real floating"):
+        return xp.astype(X, state.dtype)
+    return xp.where(xp.isnan(X), xp.astype(state, X.dtype), X)

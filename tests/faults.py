@@ -1,4 +1,4 @@
-"""Fifty-six small faults, put into a copy of the package one at a time.
+"""Fifty-nine small faults, put into a copy of the package one at a time.
 
 ``python tests/faults.py`` tells which test notices each of them, or that it survived,
 and takes ten minutes; ``--only 3 17`` tries the faults of these numbers. The package
@@ -30,6 +30,18 @@ losses.py: losses backends: the gradient vanishes where the error is large
 losses.py: losses classifier: other classes claim more than even odds together
 - log_odds = log_odds - xp.clip(second, min=0)
 + log_odds = log_odds - second
+
+losses.py: losses: the odds of a label are those of its score, and not of twice it
+- log_odds = 2 * targets * scores
++ log_odds = targets * scores
+
+losses.py: multilabel: a sample is right if any of its labels is
+- return xp.all((scores > 0) == (codes > 0), axis=1)
++ return xp.any((scores > 0) == (codes > 0), axis=1)
+
+_backends/training.cu: cuda_source: labels of CUDA are those of other samples
+- codes + (long long)rows[i] * (MULTILABEL ? CLASSES : 1),
++ codes + (long long)rows[i],
 
 updates.py: updates backends: classification units start at +1
 - return -xp.sum(connections, axis=1) / self.temperature
@@ -176,13 +188,25 @@ classifier.py: classifier training: partial_fit forgets the velocity
 - n_epochs, curve, velocity = run.n_epochs, run.loss_curve, run.velocity
 + n_epochs, curve, velocity = run.n_epochs, run.loss_curve, None
 
-classifier.py: classifier scikit_learn: the score of two classes is that of the first
-- return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
-+ return scores[:, 0] - scores[:, 1] if scores.shape[1] == 2 else scores
+_prediction.py: classifier scikit_learn: the score of two classes is that of the first
+- return scores[:, 1] - scores[:, 0] if self.n_outputs_ == 1 else scores
++ return scores[:, 0] - scores[:, 1] if self.n_outputs_ == 1 else scores
 
 _validation.py: classifier training: an interrupt leaves what was set
 - except BaseException:
 + except Exception:
+
+_validation.py: validation: masked values are what they would be
+- if np.ma.is_masked(X):
++ if False:
+
+_validation.py: validation: nullable labels become floats
+- column_or_1d(labels if labels.dtype.kind in "biu" else y, warn=True)
++ column_or_1d(y, warn=True)
+
+_backends/overlap_tables.py: validation: underflow in tables may be an error
+- with np.errstate(under="ignore"):
++ if True:
 
 _validation.py: classifier training: classes that y lacks may not have weights
 - if strangers and unnamed:
@@ -243,6 +267,42 @@ model_selection.py: model_selection: networks inside of pipelines share their se
 datasets.py: datasets: files with more than the images are read
 - if not n_axes or len(content) != begin + math.prod(shape):
 + if not n_axes or len(content) < begin + math.prod(shape):
+
+attention.py: continuous_memory: distances of few known components count as small ones
+- x *= self.beta * states.shape[1] / xp.clip(n_known, min=1)
++ x *= self.beta
+
+attention.py: continuous_memory: vectors with fewer common components count as nearer
+- s *= n_features / xp.clip(n_common, min=1)
++ pass
+
+continuous_energies.py: continuous_energies: the threshold of entmax is a step too low
+- tau = tau + xp.clip(step, min=0)
++ tau = tau + xp.clip(step, min=0) / 2; break
+
+completion.py: completion: steps that raise the energy are taken
+- falls = moves & (new_E <= E)
++ falls = moves
+
+_samples.py: completion: an unknown value counts as 0 in the range of a feature
+- for rows, part in _slices(X, keep_unknown=True):
++ for rows, part in _slices(X):
+
+network.py: adversarial: classification units do not start at -1 in the gradient
+- states = np.full((X.shape[0], self.n_classes), -1.0 if exact else 0.0)
++ states = np.full((X.shape[0], self.n_classes), 0.0)
+
+tabular/blend.py: tabular: the blend takes the last kind, whatever its loss
+- best = min(own, key=lambda name: _mean_loss(total + own[name], weights))
++ best = max(own)
+
+tabular/blend.py: tabular: each part is judged on its own rows
+- (np.flatnonzero(parts != part), np.flatnonzero(parts == part))
++ (np.flatnonzero(parts == part), np.flatnonzero(parts == part))
+
+tabular/coding.py: tabular: states are not centred
+- (_states(column, edges) - mean) / scale
++ _states(column, edges) / scale
 """
 
 ROOT = Path(__file__).resolve().parents[1]

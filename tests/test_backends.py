@@ -26,7 +26,7 @@ from skdam.energies import (
     Softplus,
 )
 from skdam.learning_rule import Scaled, descend
-from skdam.losses import LogLoss, PowerError
+from skdam.losses import BinaryLogLoss, LogLoss, PowerError
 from skdam.network import Network
 from skdam.updates import EnergyDifference, Feedforward
 
@@ -186,6 +186,8 @@ def four_epochs(kind, energy, exact, loss, dtype=np.float64, **changes):
     )
     threads = Threads(setting["n_threads"])
     arguments = [threads] if issubclass(kind, cpu.CpuTrainer) else []
+    if loss.multilabel:
+        codes = rng.integers(2, size=(n_samples, n_classes), dtype=np.int32)
     samples = Samples(X, codes, sample_weight)
     trainer = kind(network, samples, settings, None, *arguments)
     rng = np.random.RandomState(0)
@@ -251,6 +253,23 @@ def assert_same_training(*setting, rtol=1e-9, atol=1e-10, **changes):
 )
 def test_training_does_what_the_equations_say(energy, exact, loss):
     assert_same_training(energy, exact, loss)
+
+
+@pytest.mark.parametrize("loss", [PowerError(3, True), BinaryLogLoss()], ids=repr)
+# With power 20 the CPU rounds exact scores of 1e-30 to 0, which tell right from wrong.
+@pytest.mark.parametrize(
+    "exact, power", [(False, 2), (False, 20), (True, 2), (True, 5)]
+)
+@pytest.mark.parametrize("changes", [{}, {"weighted": True, "tolerance": 0.3}], ids=str)
+def test_training_with_several_labels(power, exact, loss, changes):
+    setting = RectifiedPolynomial(power), exact, loss
+    assert_same_training(*setting, **changes)
+    sparse_ones, dense = (
+        four_epochs(kind, *setting, stored=0.1, n_features=60, **changes)
+        for kind in (cpu_sparse.SparseTrainer, cpu.CpuTrainer)
+    )
+    for one, other in zip(sparse_ones, dense, strict=True):
+        assert_allclose(one, other, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -567,7 +567,7 @@ def test_bad_parameters(parameter, value, digits):
         (lambda X, y: {"X": X[:-1]}, "inconsistent numbers of samples"),
         (lambda X, y: {"y": np.zeros(len(y))}, "at least two classes"),
         (lambda X, y: {"y": y + 0.5}, "Unknown label type: continuous"),
-        (lambda X, y: {"y": np.c_[y, y]}, "1d array"),
+        (lambda X, y: {"y": np.c_[y, y]}, "must be an indicator matrix"),
         (lambda X, y: {"sample_weight": np.zeros(len(y))}, "weight"),
         (lambda X, y: {"sample_weight": -np.ones(len(y))}, "egative"),
         (lambda X, y: {"sample_weight": np.ones(3)}, "sample_weight.shape"),

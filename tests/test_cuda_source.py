@@ -28,7 +28,7 @@ from skdam.energies import (
     Softplus,
 )
 from skdam.learning_rule import Scaled
-from skdam.losses import LogLoss, PowerError
+from skdam.losses import BinaryLogLoss, LogLoss, PowerError
 from skdam.network import Network
 from skdam.updates import get_update
 
@@ -96,6 +96,8 @@ def train(
     samples = Samples(np.asarray(X, order=order), rng.integers(4, size=71))
     if weighted:
         samples.weights = rng.uniform(0.5, 2, 71)
+    if loss.multilabel:
+        samples.codes = rng.integers(2, size=(71, 4))
     hashes = samples.hashes
     settings = replace(
         PLAIN,
@@ -192,6 +194,28 @@ def test_training_does_what_the_equations_say(formulation, energy, device):
 def test_ways_of_training(changes, device):
     expected = train(loss=LogLoss(), **changes)
     assert_same(train(loss=LogLoss(), device=device, **changes), expected)
+
+
+@pytest.mark.parametrize("loss", [PowerError(3, True), BinaryLogLoss()], ids=repr)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"formulation": "energy", "weighted": False},
+        {"shuffle": False, "intercept": 1.5, "noisy": True},
+        {"streamed": True, "tolerance": 0.5},
+        {"energy": RectifiedPolynomial(20), "interrupted": True},
+        {"energy": RectifiedPolynomial(20), "formulation": "energy"},
+    ],
+    ids=str,
+)
+def test_several_labels(changes, loss, device):
+    assert_same(train(loss=loss, device=device, **changes), train(loss=loss, **changes))
+    if "energy" not in changes:
+        expected = train(loss=loss, **changes)
+        result = train(loss=loss, device=device, dtype=np.float32, **changes)
+        for one, other in zip(result, expected, strict=True):
+            assert_allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("power", [2, 20])
@@ -455,7 +479,9 @@ def test_nvrtc_compiles_the_source(formulation, dtype):
     )
     energies = [RectifiedPolynomial(2.5), Polynomial(3), *ENERGIES[-5:]]
     for number, energy in enumerate(energies):
-        loss, n_classes = [(PowerError(), 10), (LogLoss(), 2 + 50 * number)][number % 2]
+        losses = [PowerError(), BinaryLogLoss()], [LogLoss(), PowerError(3, True)]
+        loss = losses[number % 2][number // 2 % 2]
+        n_classes = [10, 2 + 50 * number][number % 2]
         update = get_update(formulation, energy, 10.0)
         network = Network(np.zeros((n_classes, 1), dtype), 0, 0.0, update, loss)
         options = cuda.compile_options(network, 50.0)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdam import Checkpoint
 from skdam.datasets import load_mnist
 
 
@@ -36,6 +37,13 @@ def test_reads_idx_files(by_variable, folder, monkeypatch):
     assert_array_equal(mnist.y_test, [0, 1, 2])
     pixels = np.random.default_rng(0).integers(256, size=(5, 784), dtype=np.uint8)
     assert_allclose(mnist.X_train, pixels / 127.5 - 1, atol=1e-6)
+
+
+def test_paths_may_begin_at_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    assert len(load_mnist("~").X_test) == 3
+    assert Checkpoint("~/fits").path == str(folder / "fits")
 
 
 def test_falls_back_on_openml(monkeypatch):

@@ -68,7 +68,8 @@ def test_little_work_stays_on_the_host(elsewhere, monkeypatch, digits):
         work.append(flop)
         return compute_device("cpu", X)
 
-    monkeypatch.setattr("skdam.classifier.compute_device", note)
+    for module in "classifier", "_prediction":
+        monkeypatch.setattr(f"skdam.{module}.compute_device", note)
     clf = small().fit(X, y)
     assert 4 * 200 * 64 * 30 * 5 in work
     clf.predict(X)

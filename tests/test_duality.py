@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal, assert_equal
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import (
     load_breast_cancer,
@@ -187,6 +188,35 @@ def test_training_goes_on_from_the_perceptron(activation):
     assert back.score(X[1::2], y[1::2]) > before.score(X[1::2], y[1::2])
 
 
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("n_labels", [2, 5])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_several_labels(activation, n_labels, container):
+    X, y = make_multilabel_classification(n_classes=n_labels, random_state=0)
+    X = scale(X)
+    mlp = perceptron(X, container(y), activation)
+    clf = from_mlp(mlp)
+    assert clf.multilabel_
+    for model in (clf, to_mlp(clf)):
+        assert_array_equal(model.classes_, mlp.classes_)
+        assert type(model.predict(X)) is type(mlp.predict(X))
+        assert_array_equal(as_array(model.predict(X)), as_array(mlp.predict(X)))
+        assert_allclose(model.predict_proba(X), mlp.predict_proba(X), atol=1e-6)
+    assert clf.partial_fit(X, container(y)).n_iter_ == 1
+    assert to_mlp(clf).partial_fit(X, container(y)).n_iter_ == 1
+    energy = clf.network_.energy.name
+    for loss in ("power", "log_loss"):
+        clf = memory(X, y, energy, power=2, loss=loss)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            mlp = to_mlp(clf)
+        assert_same(mlp, clf, X, atol=1e-6)
+
+
+def as_array(labels):
+    return labels.toarray() if sparse.issparse(labels) else labels
+
+
 def test_what_has_no_dual_is_refused_by_name():
     X, y = data("iris")
     with pytest.raises(ValueError, match="activation='identity'"):
@@ -195,9 +225,6 @@ def test_what_has_no_dual_is_refused_by_name():
         mlp = MLPClassifier(sizes, max_iter=2000, random_state=0).fit(X, y)
         with pytest.raises(ValueError, match=f"has {n_layers} hidden layers"):
             from_mlp(mlp)
-    mlp = MLPClassifier((5,), max_iter=2000).fit(*make_multilabel_classification())
-    with pytest.raises(ValueError, match="several labels a sample"):
-        from_mlp(mlp)
     mlp = MLPClassifier((5,), max_iter=2000).fit(X, np.full(len(X), "one"))
     with pytest.raises(ValueError, match="single class 'one'"):
         from_mlp(mlp)

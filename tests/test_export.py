@@ -8,6 +8,7 @@ import literal
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import (
     load_breast_cancer,
@@ -238,6 +239,30 @@ def test_whole_pipelines(steps, labels):
         y = np.array(["a", "b", "c", "d"])[y]
     memory = DenseAssociativeMemoryClassifier(30, max_iter=5, random_state=0)
     pipeline = make_pipeline(*steps, memory).fit(X.astype(np.float64), y)
+    assert_same(to_onnx(pipeline), pipeline, X)
+
+
+@pytest.mark.parametrize("loss", ["power", "log_loss"])
+@pytest.mark.parametrize("n_labels", [2, 4])
+@pytest.mark.parametrize("formulation", ["feedforward", "energy"])
+def test_several_labels(formulation, n_labels, loss):
+    X, y = table(2)
+    y = np.column_stack([y, *(X[:, : n_labels - 1] > 0).T])
+    double = X.astype(np.float64)
+    parameters = {"formulation": formulation, "loss": loss}
+    clf = fitted(double, y, **parameters)
+    model = to_onnx(clf)
+    assert_same(model, clf, X)
+    shapes = [
+        [d.dim_param or d.dim_value for d in output.type.tensor_type.shape.dim]
+        for output in model.graph.output
+    ]
+    assert shapes == [["n_samples", n_labels]] * 2
+    sparse_one = fitted(double, sparse.csr_array(y), **parameters)
+    label = run(to_onnx(sparse_one), X)["label"]
+    assert_array_equal(label, sparse_one.predict(double).toarray())
+    pytest.importorskip("skl2onnx", reason="skl2onnx is missing")
+    pipeline = make_pipeline(StandardScaler(), clf).fit(double, y)
     assert_same(to_onnx(pipeline), pipeline, X)
 
 

@@ -5,9 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from sklearn.model_selection import ParameterSampler
 
@@ -31,6 +33,56 @@ def warned_texts():
                 parts = text.values if isinstance(text, ast.JoinedStr) else [text]
                 fixed = [part.value for part in parts if isinstance(part, ast.Constant)]
                 yield pytest.param(fixed, id=f"{path.stem}:{node.lineno}")
+
+
+BLOCK = {
+    ".md": re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE),
+    ".rst": re.compile(r"^\.\. code-block:: python\n\n((?:   .*\n|\n)+)", re.MULTILINE),
+}
+# Where these are not installed, the blocks that import them are left out.
+OPTIONAL = {"cupy", "dask", "onnx", "onnxruntime", "skl2onnx", "skops", "torch"}
+# Callbacks are new in scikit-learn 1.9.
+OPTIONAL |= {"rich", "sklearn.callback"}
+# These take hours, or start processes; other tests do the same with less.
+TOO_LONG = "load_mnist()", "dask.distributed"
+SMALLER = {
+    "n_iter=20": "n_iter=1",
+    "n_jobs=-1": "n_jobs=1",
+    "n_trials=200": "n_trials=20",
+}
+"""Numbers that other tests need not repeat."""
+
+APART = "contributing.md", "tuning.md"
+"""Pages whose code has tests of its own."""
+
+
+def blocks_of(page):
+    """Return the blocks of Python code on a page."""
+    blocks = BLOCK[page.suffix].findall(page.read_text())
+    return [textwrap.dedent(block) for block in blocks]
+
+
+PAGES = sorted(path for kind in BLOCK for path in DOCS.glob(f"*{kind}"))
+PAGES = [page for page in PAGES if page.name not in APART and blocks_of(page)]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_of_a_page_runs_in_its_order(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("Agg")
+    names = {}
+    for number, block in enumerate(blocks_of(page), start=1):
+        for full, small in SMALLER.items():
+            block = block.replace(full, small)
+        code = compile(block, f"{page.name}, block {number}", "exec")
+        if any(call in block for call in TOO_LONG):
+            continue
+        try:
+            exec(code, names)
+        except ModuleNotFoundError as error:
+            assert error.name in OPTIONAL, error
+    plt.close("all")
 
 
 @pytest.mark.parametrize("fixed", list(warned_texts()))
@@ -117,3 +169,26 @@ def test_tuning_names_parameters_that_exist():
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert len(named) > 10
     assert set(named) <= known
+
+
+WIDEST = 92
+"""Characters of a line of code that fits beside nothing at 1280 pixels."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_of_code_are_not_cut(page):
+    lines = "\n".join(blocks_of(page)).splitlines()
+    assert max(map(len, lines)) <= WIDEST
+
+
+def test_titles_are_short():
+    for page in DOCS.glob("*.md"):
+        for title in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE):
+            assert len(title) <= 50, f"{page.name}: {title}"
+
+
+def test_every_page_is_in_the_index():
+    index = (DOCS / "index.rst").read_text()
+    names = {page.stem for kind in BLOCK for page in DOCS.glob(f"*{kind}")}
+    names -= {"index", "sg_execution_times"}  # The second is written by the gallery.
+    assert {name for name in names if f"\n   {name}\n" not in index} == set()

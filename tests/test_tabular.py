@@ -21,13 +21,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdam import DenseAssociativeMemoryClassifier, make_tabular_classifier
-from skdam.tabular import (
-    BlendedClassifier,
-    PiecewiseLinearEncoder,
-    _calibrate,
-    _greedy_weights,
-    _log_probabilities,
-)
+from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder
+from skdam.tabular.blend import _calibrate, _greedy_weights, _log_probabilities
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -133,6 +128,14 @@ def test_default_kinds_beat_chance_by_far(table):
     assert cross_val_score(clf, X, y, cv=3).mean() > 0.9
 
 
+def test_default_kinds_are_in_single_precision(table):
+    X, y = table
+    clf = make_tabular_classifier(cv=2, random_state=0).fit(X[["size", "shop"]], y)
+    for models in clf["blend"].estimators_.values():
+        for model in models:
+            assert model[-1].memories_.dtype == np.float32
+
+
 def test_parameters_are_visible(table):
     X, y = table
     clf = make_tabular_classifier([("memory", NETWORK)], cv=2, random_state=0)
@@ -233,7 +236,7 @@ def test_overconfident_probabilities_are_calibrated():
     assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
 
 
-@pytest.mark.parametrize("n_rows, n_parts", [(499, 10), (500, 5)])
+@pytest.mark.parametrize("n_rows, n_parts", [(300, 5), (4, 4)])
 def test_number_of_parts(n_rows, n_parts):
     X, y = make_classification(n_rows, random_state=0)
     clf = BlendedClassifier(KINDS, random_state=0).fit(X, y)

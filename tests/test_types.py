@@ -12,11 +12,16 @@ import user_script
 from sklearn.utils._param_validation import StrOptions
 
 import skdam
-from skdam import DenseAssociativeMemory, DenseAssociativeMemoryClassifier
+from skdam import (
+    ContinuousAssociativeMemory,
+    DenseAssociativeMemory,
+    DenseAssociativeMemoryClassifier,
+)
 from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder
 
 ESTIMATORS = [
     BlendedClassifier,
+    ContinuousAssociativeMemory,
     DenseAssociativeMemory,
     DenseAssociativeMemoryClassifier,
     PiecewiseLinearEncoder,

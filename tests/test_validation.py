@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
@@ -17,6 +18,7 @@ from skdam._diagnosis import likeliest_cause
 from skdam._resolve import auto_confidence
 from skdam._samples import describe
 from skdam._validation import as_python, dominant_features
+from skdam.capacity import simulate_bit_error
 from skdam.losses import LogLoss
 from skdam.network import Network
 
@@ -353,3 +355,100 @@ def test_what_is_not_finite_is_found_in_its_epoch(iris, monkeypatch):
     monkeypatch.setattr(Network, "mean_loss_and_accuracy", lambda *_: (np.nan, 0.5))
     with pytest.raises(ValueError, match="validation loss is nan after epoch 1"):
         small().fit(X, y, X_val=X, y_val=y)
+
+
+# --- what neighbouring libraries are asked about ---
+
+
+def test_a_subclass_may_fix_parameters(iris):
+    class Small(DenseAssociativeMemoryClassifier):
+        def __init__(self, note="", power=2):
+            super().__init__(20, power=power, max_iter=3, random_state=0)
+            self.note = note
+
+    class Steep(DenseAssociativeMemory):
+        def __init__(self, note=""):
+            super().__init__(20)
+            self.note = note
+
+    X, y = iris
+    expected = small(max_iter=3, power=3).fit(X, y)
+    found = clone(Small("mine", power=3)).fit(X, y)
+    assert_array_equal(found.memories_, expected.memories_)
+    found.partial_fit(X, y)
+    patterns = np.sign(np.random.default_rng(0).normal(size=(5, 30)))
+    assert_array_equal(Steep().fit(patterns).recall(patterns), patterns)
+
+
+def test_nullable_labels_keep_type_and_digits(iris):
+    X, y = iris
+    labels = np.array([5, 2**53, 2**53 + 1])[y]
+    clf = small(max_iter=1).fit(X, pd.Series(labels, dtype="Int64"))
+    assert clf.classes_.dtype == np.int64
+    assert_array_equal(clf.classes_, [5, 2**53, 2**53 + 1])
+    is_first = pd.Series(y == 0, dtype="boolean")
+    assert small(max_iter=1).fit(X, is_first).predict(X).dtype == bool
+    for missing in (pd.NA, None):
+        with pytest.raises(ValueError, match="y contains NaN"):
+            small().fit(X, pd.Series([missing, *labels[1:]], dtype="Int64"))
+
+
+def test_masked_values_are_unknown(iris):
+    X, y = iris[0].to_numpy(), iris[1]
+    masked, holes = np.ma.masked_greater(X, 1), np.where(X > 1, np.nan, X)
+    clf, expected = small(max_iter=3).fit(masked, y), small(max_iter=3).fit(holes, y)
+    assert_array_equal(clf.predict_proba(masked), expected.predict_proba(holes))
+    with pytest.raises(ValueError, match="y has masked labels"):
+        small().fit(X, np.ma.masked_equal(y, 2))
+    patterns = np.ma.masked_array([[1, -1, 1], [1, 1, -1]], mask=False)
+    memory = DenseAssociativeMemory(random_state=0).fit(patterns)
+    patterns[0, 0] = np.ma.masked
+    with pytest.raises(ValueError, match="X contains NaN"):
+        DenseAssociativeMemory().fit(patterns)
+    assert_array_equal(
+        memory.recall(patterns), memory.recall([[np.nan, -1, 1], [1, 1, -1]])
+    )
+
+
+def test_the_order_of_bytes_makes_no_difference(iris):
+    X, y = iris[0].to_numpy(np.float32), iris[1]
+    foreign = X.astype(X.dtype.newbyteorder())
+    clf, expected = small(max_iter=3).fit(foreign, y), small(max_iter=3).fit(X, y)
+    assert_array_equal(clf.memories_, expected.memories_)
+    assert_array_equal(clf.predict_proba(foreign), expected.predict_proba(X))
+    states = 2 * np.eye(4, dtype=np.float32) - 1
+    recalled = (
+        DenseAssociativeMemory(9).fit(states).recall(states.astype(foreign.dtype))
+    )
+    assert recalled.dtype == np.float32
+    assert_array_equal(recalled, states)
+
+
+def test_frames_without_values_are_refused():
+    class LazyFrame:
+        columns, dtypes = ["a"], [float]
+
+        def collect(self):
+            return pd.DataFrame({"a": [1.0, -1.0]})
+
+    for fit in (small().fit, DenseAssociativeMemory().fit):
+        with pytest.raises(TypeError, match=r"X is a LazyFrame.* collect\(\)"):
+            fit(LazyFrame(), [0, 1])
+
+
+@pytest.mark.parametrize("energy", ["rectified_polynomial", "exponential", "log_cosh"])
+def test_numpys_settings_for_errors_do_not_matter(energy, iris):
+    X, y = iris
+    patterns = np.sign(np.random.default_rng(0).normal(size=(10, 40)))
+    with np.errstate(all="raise"):
+        clf = small(energy=energy, loss="log_loss", max_iter=60).fit(X, y)
+        for factor in (1, 30):
+            clf.predict_proba(factor * X)
+        clf.partial_fit(X, y).compute_energy(X, y)
+        # Over the overlaps, F spans more orders of magnitude than a float.
+        memory = DenseAssociativeMemory(
+            300, energy=energy, temperature=0.1, random_state=0
+        )
+        recalled = memory.fit(patterns).recall(patterns)
+        simulate_bit_error(40, 5, power=300, n_trials=2, random_state=0)
+    assert_array_equal(recalled, memory.recall(patterns))

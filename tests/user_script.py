@@ -11,6 +11,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 import skdam
 from skdam import (
+    ContinuousAssociativeMemory,
     DenseAssociativeMemory,
     DenseAssociativeMemoryClassifier,
     hyperparameter_window,
@@ -51,6 +52,8 @@ def main() -> None:
     states, energies = memory.recall(cues, return_trajectory=True)
     lowest: float = float(energies.min())
     nearest, overlaps = memory.overlap(cues)
+    vectors = ContinuousAssociativeMemory().fit(X[:50])
+    completed: NDArray[np.floating] = vectors.recall(np.where(X < 1, np.nan, X))
     limit: float = max_memories(100, power=3)
     share: float = float(simulate_recall(20, 10, n_trials=5).recovered.mean())
     table = make_tabular_classifier(random_state=0)

@@ -11,21 +11,27 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 from _measure import Report
 from scipy.stats import rankdata
 from sklearn.base import clone
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    log_loss,
+    roc_auc_score,
+)
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Data = Callable[[int], Iterator[Split]]
 
-SCORES = ("accuracy", "balanced_accuracy", "log_loss")
-SECONDS = ("fit_seconds", "predict_seconds")
+OF_SHARES = ("log_loss", "auc", "brier", "calibration_error")
+SCORES = ("accuracy", "balanced_accuracy", *OF_SHARES)
+SECONDS = ("fit_seconds", "fit_cpu_seconds", "predict_seconds")
 
 
 def read_table(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
@@ -52,8 +58,8 @@ def described(method: Pipeline) -> list[str]:
         f"({', '.join(f'{k}={v!r}' for k, v in step.get_params().items())})"
         for _, step in method.steps
     ]
-    # Functions are named by their address, which changes.
-    return [re.sub(r" at 0x\w+", "", text) for text in texts]
+    # Functions are named by their address, which changes, and so may breaks of lines.
+    return [re.sub(r"\s+", " ", re.sub(r" at 0x\w+", "", text)) for text in texts]
 
 
 def compare(
@@ -129,30 +135,53 @@ def in_turn(methods: dict[str, Pipeline], splits: Iterator[Split]) -> dict[str, 
 def outcome(model: Pipeline, X_train, y_train, X_test, y_test) -> dict:
     """Fit and predict once.
 
-    The log-loss is None where the classifier offers no probabilities by default, as
+    What needs probabilities is None where the classifier offers none by default, as
     SVC: calibrated ones would be those of another method, at several times its cost.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        start = perf_counter()
+        start, start_cpu = perf_counter(), process_time()
         model.fit(X_train, y_train)
-        fitted = perf_counter()
+        fitted, fitted_cpu = perf_counter(), process_time()
         predicted = model.predict(X_test)
         end = perf_counter()
-        loss = None
+        found = dict.fromkeys(OF_SHARES)
         if hasattr(model, "predict_proba"):
             # In double precision for all, since what is clipped at depends on it.
             shares = model.predict_proba(X_test).astype(float)
             shares /= shares.sum(axis=1, keepdims=True)
-            loss = float(log_loss(y_test, shares, labels=model.classes_))
-    return {
+            found = of_shares(shares, np.searchsorted(model.classes_, y_test))
+    return found | {
         "samples": len(y_test),
         "accuracy": float(accuracy_score(y_test, predicted)),
         "balanced_accuracy": float(balanced_accuracy_score(y_test, predicted)),
-        "log_loss": loss,
         "fit_seconds": fitted - start,
+        "fit_cpu_seconds": fitted_cpu - start_cpu,
         "predict_seconds": end - fitted,
         "warnings": Counter(warning.category.__name__ for warning in caught),
+    }
+
+
+def of_shares(shares: np.ndarray, codes: np.ndarray) -> dict[str, float]:
+    """Return what is measured on probabilities of shape (n_samples, n_classes).
+
+    The area under the ROC curve is the mean over the classes that there are, each
+    against all others. The calibration error is the mean difference between the highest
+    probability and the share of right predictions, in ten bins of that probability.
+    """
+    classes = np.arange(shares.shape[1])
+    is_class = codes[:, None] == classes
+    highest, hits = shares.max(axis=1), shares.argmax(axis=1) == codes
+    bins = np.minimum((10 * highest).astype(int), 9)
+    excess = np.bincount(bins, highest - hits)
+    areas = [
+        roc_auc_score(is_class[:, code], shares[:, code]) for code in np.unique(codes)
+    ]
+    return {
+        "log_loss": float(log_loss(codes, shares, labels=classes)),
+        "auc": float(np.mean(areas)),
+        "brier": float(((shares - is_class) ** 2).sum(axis=1).mean()),
+        "calibration_error": float(np.abs(excess).sum() / len(codes)),
     }
 
 

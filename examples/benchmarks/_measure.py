@@ -252,9 +252,14 @@ class Report:
         unfinished = self.path.with_suffix(".part")
         text = json.dumps(rounded(self.results), indent=1)
         # Lists of numbers on one line.
-        text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
+        text = re.sub(r"\[\n[^][{}]*\]", lambda found: _on_one_line(found[0]), text)
         unfinished.write_text(text + "\n")
         unfinished.replace(self.path)
+
+
+def _on_one_line(text: str) -> str:
+    # No string holds a line break, so that strings stay as they are.
+    return re.sub(r"\n *", " ", text)
 
 
 def rounded(value):

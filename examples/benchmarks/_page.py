@@ -12,14 +12,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from skdam.inspection import (
-    DecisiveMemoriesDisplay,
-    LearningCurvesDisplay,
-    MemoriesDisplay,
-    RecognitionUnitsDisplay,
-    WindowDisplay,
-)
-from skdam.model_selection import HyperparameterWindow, TrainingRun
+from skdam.figures import figure_1
+from skdam.inspection import DecisiveMemoriesDisplay, RecognitionUnitsDisplay
+from skdam.model_selection import TrainingRun
 
 PAPER = {
     # power: test error of the sample shown, epochs of the first crossing of 2 %
@@ -27,6 +22,11 @@ PAPER = {
     3: ("1.44 %", "158-262"),
     20: ("1.61 %", "earlier still"),
     30: ("1.80 %", "earlier still"),
+}
+
+COUNTS = {
+    "memories_by_recognition_units": lambda counts: RecognitionUnitsDisplay(counts, 10),
+    "images_by_decisive_memories": DecisiveMemoriesDisplay,
 }
 
 TITLES = {
@@ -57,39 +57,39 @@ def table(rows: list[dict[str, str]]) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=100)
 
 
 # Figures of the reproduction
 
 
-def draw_network(
-    path: Path, run: TrainingRun, window: HyperparameterWindow, X: np.ndarray
-) -> None:
-    """Draw the memories of a network, both histograms, and the window it is from."""
-    clf = run.estimator
-    figure = Figure(figsize=(16, 3.8), layout="constrained")
-    axes = figure.subplots(1, 4)
-    MemoriesDisplay.from_estimator(clf, random_state=0, ax=axes[0])
-    axes[0].set_title(f"n = {clf.power}: {100 * run.errors[-1]:.2f} %")
-    RecognitionUnitsDisplay.from_estimator(clf, ax=axes[1])
-    DecisiveMemoriesDisplay.from_estimator(clf, X, ax=axes[2])
-    WindowDisplay.from_window(window, "temperature", "error_exponent", ax=axes[3])
+def draw_counts(path: Path, results: dict) -> None:
+    """Draw both histograms of the first network of each power."""
+    figure = Figure(figsize=(8.3, 4.4), layout="constrained")
+    powers = parts(results)
+    axes = figure.subplots(2, len(powers), squeeze=False)
+    for column, (power, part) in enumerate(powers.items()):
+        network = part["networks"][0]
+        for ax, (name, display) in zip(axes[:, column], COUNTS.items(), strict=True):
+            counts = np.repeat(np.arange(len(network[name])), network[name])
+            display(counts).plot(ax)
+            if column:
+                ax.set_ylabel("")
+        axes[0, column].set(title=f"n = {power}", xticks=[0, 5, 10])
+        axes[0, column].set_xlabel("Classes voted for")
+        axes[1, column].set_xticks([1, 5, 11], ["1", "5", ">10"])
     save(figure, path)
 
 
 def draw_curves(path: Path, results: dict, threshold: float) -> None:
-    """Draw the test errors of all networks in a report."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    ax = figure.subplots()
-    for number, (power, part) in enumerate(parts(results).items()):
-        LearningCurvesDisplay(
-            [np.array(network["errors"]) for network in part["networks"]],
-            [network["first_epoch"] for network in part["networks"]],
-            threshold,
-        ).plot(ax, label=f"n = {power}", color=f"C{number}")
-    ax.legend()
-    save(figure, path)
+    """Draw the test errors of one network of each power, that of the median error."""
+    figure = Figure(figsize=(8.3, 4.5), layout="constrained")
+    runs = {}
+    for power, part in parts(results).items():
+        networks = sorted(part["networks"], key=lambda network: network["errors"][-1])
+        errors = np.array(networks[len(networks) // 2]["errors"])
+        runs[power] = [TrainingRun({}, errors, threshold, None, 0.0)]
+    save(figure_1(runs, ax=figure.subplots()), path)
 
 
 def parts(results: dict) -> dict[int, dict]:
@@ -181,7 +181,7 @@ def section(schedule: str, results: dict) -> str:
         "### Features and prototypes\n",
         "Each number is the mean over the networks.\n",
         table([transition_row(power, part) for power, part in powers.items()]),
-        *(f"![n = {power}]({static}_n{power}.png)\n" for power in powers),
+        f"![Histograms of the first network of each power]({static}_counts.png)\n",
     ]
     return "\n".join(lines)
 

@@ -57,6 +57,7 @@ from matplotlib.figure import Figure
 from sklearn.exceptions import ConvergenceWarning
 
 from skdam.datasets import MNIST
+from skdam.figures import COLORS
 
 # Selected on 10 000 held-out training images, for 2000 memories.
 SKDAM = {
@@ -115,6 +116,15 @@ CANDIDATES["MLPClassifier"] = [
 ]
 
 PARTS = ("epochs", "changes", "curves", "growth")
+
+DRAWN = {
+    # Network: its name in the picture.
+    "skdam feedforward, n=3, 12 epochs": "skdam, 12 epochs",
+    "skdam feedforward, n=3, 30 epochs": "skdam, 30 epochs",
+    "PyTorch, 12 epochs": "PyTorch, 12 epochs",
+    "PyTorch, 30 epochs": "PyTorch, 30 epochs",
+    "MLPClassifier": "MLPClassifier, 30 epochs",
+}
 
 THRESHOLDS = (2.0, 1.65)
 """Test errors in percent, the time to which is reported."""
@@ -404,48 +414,23 @@ def time_ratio(peer: dict, ours: dict) -> dict | None:
 
 
 def plot(results: dict, path: Path) -> None:
-    """Draw what there is of each part."""
-    draw = {"epochs": draw_epochs, "curves": draw_curves, "growth": draw_growth}
-    draw = {name: function for name, function in draw.items() if name in results}
-    figure = Figure(figsize=(6 * len(draw), 4.5), layout="constrained")
-    axes = figure.subplots(1, len(draw), squeeze=False)
-    for ax, (name, function) in zip(axes[0], draw.items(), strict=True):
-        function(ax, results[name])
-    figure.savefig(path, dpi=150)
-
-
-def draw_epochs(ax, part: dict) -> None:
-    seconds = part.get("seconds", {})
-    names = list(seconds)[::-1]
-    rows = [seconds[name] for name in names]
-    median = np.array([row["median"] for row in rows])
-    low, high = ([row[end] for row in rows] for end in ("min", "max"))
-    ax.barh(names, median, xerr=[median - low, high - median], color="tab:blue")
-    ax.set(xscale="log", xlabel="Seconds per epoch (median and range)")
-
-
-def draw_curves(ax, part: dict) -> None:
-    for number, (name, run) in enumerate(part["runs"].items()):
-        for turn, curve in enumerate(run["seeds"].values()):
-            label = None if turn else name
-            color = f"C{number % 10}"
-            ax.plot(curve["seconds"], curve["error"], color=color, label=label, lw=1)
-    for threshold in part["settings"]["thresholds"]:
-        ax.axhline(threshold, color="gray", lw=0.5)
+    """Draw the test error against the seconds of training, one seed of each network."""
+    runs = results.get("curves", {}).get("runs", {})
+    runs = {name: runs[name] for name in DRAWN if name in runs}
+    if not runs:
+        return
+    figure = Figure(figsize=(8.3, 4.5), layout="constrained")
+    ax = figure.subplots()
+    for color, (name, run) in zip(COLORS, runs.items(), strict=False):
+        curve = next(iter(run["seeds"].values()))
+        ax.plot(curve["seconds"], curve["error"], color=color, label=DRAWN[name])
     ax.set(xscale="log", yscale="log", xlabel="Seconds of training")
     ax.set_ylabel("Test error (%)")
-    ax.legend()
-
-
-def draw_growth(ax, part: dict) -> None:
-    for name, size in part["settings"]["sizes"].items():
-        rows = part.get(f"epoch_seconds_by_{name}", {})
-        relative = [float(value) / size for value in rows]
-        seconds = [row["median"] for row in rows.values()]
-        ax.plot(relative, seconds, "o-", label=f"{name} / {size}")
-    ax.set(xscale="log", yscale="log", xlabel="Size, relative to the base")
-    ax.set_ylabel("Seconds per epoch")
-    ax.legend()
+    ax.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
+    ax.set_yticks([1.5, 2, 3, 5, 10], ["1.5", "2", "3", "5", "10"])
+    ax.minorticks_off()
+    ax.legend(labelcolor="linecolor", frameon=False)
+    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from time import perf_counter
 import joblib
 import numpy as np
 from _measure import Options, Report, gpu, load_images
-from _page import draw_curves, draw_network, write_page
+from _page import draw_counts, draw_curves, write_page
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ParameterGrid, RandomizedSearchCV
 
@@ -142,10 +142,9 @@ def main() -> None:
         part["search"] = described_search(window, seconds)
         part["networks"] = [described(run, data) for run in runs]
         report.save()
-        path = figure.with_name(f"{figure.name}_n{power}.png")
-        draw_network(path, runs[0], window, data.X_test)
-    path = figure.with_name(f"{figure.name}_curves.png")
-    draw_curves(path, report.results, THRESHOLD)
+    curves, counts = (f"{figure.name}_{name}.png" for name in ("curves", "counts"))
+    draw_curves(figure.with_name(curves), report.results, THRESHOLD)
+    draw_counts(figure.with_name(counts), report.results)
     write_page(args.docs / "reproduction.md", args.output)
     print(f"Results are in {args.output}, the page and its figures in {args.docs}.")
 

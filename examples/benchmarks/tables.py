@@ -11,24 +11,29 @@ Without it only the four data sets of scikit-learn are compared.
 Of larger tables 1000 rows are drawn, with the shares of the classes, and classes with
 fewer rows than folds are left out. All methods get
 the same columns: numbers standardised, missing ones imputed with the median, and
-categories one-hot. They take turns in one process, split by split. ``--resume`` keeps
-the results of methods with unchanged parameters.
+categories one-hot. They take turns in one process, split by split, and what is compared
+is the CPU time of all threads; set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS to 1, since
+threads that wait for each other are busy, too. The part ``kinds`` compares blends of
+other kinds: they are chosen on a random half of the tables and judged on the other
+half, 200 times. ``--resume`` keeps the results of methods with unchanged parameters.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _baseline_page import draw_ranks
+from _baseline_page import draw_ranks, formatted, verdict
 from _compared import Data, Split, compare, finished, mean_ranks, values
 from _measure import Options, Report
 from _page import fill, table
 from baseline import ranks
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -39,14 +44,18 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import SVC
 
 from skdam import DenseAssociativeMemoryClassifier, make_tabular_classifier
-from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder
+from skdam.tabular import (
+    BlendedClassifier,
+    PiecewiseLinearEncoder,
+    default_kinds,
+)
 
 MOST_ROWS = 1000
 BASE = "MLPClassifier"
 
 
 def main() -> None:
-    options = Options(__doc__, mnist=False, docs=True)
+    options = Options(__doc__, parts=("compare", "kinds"), mnist=False, docs=True)
     add = options.add_argument
     add("--tables", metavar="FOLDER", help="csv files; default: SKDAM_TABLES, or none")
     add("--resume", action="store_true", help="keep results of unchanged methods")
@@ -56,12 +65,17 @@ def main() -> None:
     args.repeats = 1 if args.quick else args.repeats
     args.folds = 2 if args.quick else 3
     report = Report(args.output / "tables.json", "tables")
-    part = compare(report, "compare", load_tables(args), methods(args), args)
-    part["ranks"] = ranks(part)
-    part["over"] = over_base(part)
+    data = load_tables(args)
+    if "compare" in args.parts:
+        part = compare(report, "compare", data, methods(args), args)
+        part["ranks"] = ranks(part)
+        part["over"] = over_base(part)
+        draw_ranks(args.docs / "_static" / "tables_ranks.png", part["ranks"])
+    if "kinds" in args.parts:
+        part = compare(report, "kinds", data, kinds(args), args)
+        part["halves"] = halves(part, np.random.default_rng(0))
     report.save()
-    draw_ranks(args.docs / "_static" / "tables_ranks.png", part["ranks"])
-    print(fill(args.docs / "tables.md", {"compare": page(report.results, part)}))
+    print(fill(args.docs / "tables.md", blocks(report.results)))
     print(f"Results are in {args.output}, the page and its figure in {args.docs}.")
 
 
@@ -120,16 +134,12 @@ def folds(X: pd.DataFrame, y: pd.Series, n_folds: int, repeat: int) -> Iterator[
 def methods(args) -> dict[str, Pipeline]:
     short = {"max_iter": 5} if args.quick else {}
     parts = {"cv": 2} if args.quick else {}
-
-    def after_columns(classifier) -> Pipeline:
-        return make_pipeline(make_tabular_classifier()["columns"], classifier)
-
     coded = make_pipeline(PiecewiseLinearEncoder(), MLPClassifier(**short))
-    kinds = [("plain", MLPClassifier(**short)), ("coded", coded)]
+    perceptrons = [("plain", MLPClassifier(**short)), ("coded", coded)]
     compared = {
         "skdam, one network": after_columns(DenseAssociativeMemoryClassifier(**short)),
         "skdam for tables": make_tabular_classifier(**parts),
-        "MLPClassifier": after_columns(MLPClassifier(**short)),
+        BASE: after_columns(MLPClassifier(**short)),
         "LogisticRegression": after_columns(LogisticRegression(max_iter=1000)),
         "SVC": after_columns(SVC()),
         "KNeighborsClassifier": after_columns(KNeighborsClassifier()),
@@ -139,9 +149,28 @@ def methods(args) -> dict[str, Pipeline]:
         ),
     }
     if args.blended_mlp or args.quick:
-        blended = BlendedClassifier(kinds, **parts)
+        blended = BlendedClassifier(perceptrons, **parts)
         compared["MLPClassifier, coded, blended"] = after_columns(blended)
     return compared
+
+
+def kinds(args) -> dict[str, Pipeline]:
+    """Return blends of the default kind, of one without its coding, and of both."""
+    parts = {"cv": 2} if args.quick else {}
+    coded = default_kinds()
+    plain = clone(Pipeline(coded[0][1].steps[1:])).set_params(
+        denseassociativememoryclassifier__error_exponent=5
+    )
+    sharp = [("sharp", plain)]
+    blends = {"sharp": sharp, "coded": coded, "sharp and coded": sharp + coded}
+    found = {
+        name: make_tabular_classifier(blend, **parts) for name, blend in blends.items()
+    }
+    return found | {BASE: methods(args)[BASE]}
+
+
+def after_columns(classifier) -> Pipeline:
+    return make_pipeline(make_tabular_classifier()["columns"], classifier)
 
 
 # Conclusions
@@ -150,9 +179,9 @@ def methods(args) -> dict[str, Pipeline]:
 def over_base(part: dict) -> dict[str, dict]:
     """Return how each method differs from MLPClassifier, paired over the tables."""
     tables, names = finished(part)
-    accuracy = 100 * values(part, "accuracy")
+    accuracy, loss = 100 * values(part, "accuracy"), values(part, "log_loss")
     gains = accuracy - accuracy[:, [names.index(BASE)]]
-    loss, seconds = values(part, "log_loss"), values(part, "fit_seconds", np.sum)
+    seconds = values(part, "fit_cpu_seconds", np.sum)
     found = {}
     for name, gain, losses, times in zip(
         names, gains.T, loss.T, seconds.T, strict=True
@@ -172,37 +201,103 @@ def over_base(part: dict) -> dict[str, dict]:
     return found
 
 
-def page(results: dict, part: dict) -> str:
-    machine, (tables, names) = results["machine"], finished(part)
-    versions = machine["versions"]
-    accuracy = 100 * values(part, "accuracy").mean(axis=0)
-    balanced = 100 * values(part, "balanced_accuracy").mean(axis=0)
-    rows = []
-    for i, rank in sorted(enumerate(mean_ranks(part)), key=lambda item: item[1]):
-        over = part["over"][names[i]]
-        loss = over["log_loss"]
-        rows.append(
-            {
-                "": names[i],
-                "rank": f"{rank:.2f}",
-                "accuracy": f"{accuracy[i]:.1f}",
-                "balanced": f"{balanced[i]:.1f}",
-                "over MLP": f"{over['mean']:+.2f} ± {over['standard_error']:.2f}",
-                "won, lost": f"{over['wins']}, {over['losses']}",
-                "log-loss / MLP": "" if loss is None else f"{loss:.2f}",
-                "seconds / MLP": f"{over['seconds']:.2f}",
-            }
+def halves(part: dict, rng: np.random.Generator, n_halves: int = 200) -> dict:
+    """Choose a method by the log-loss on half of the tables; judge it on the others."""
+    tables, names = finished(part)
+    base = names.index(BASE)
+    accuracy, loss = 100 * values(part, "accuracy"), values(part, "log_loss")
+    gains = accuracy - accuracy[:, [base]]
+    candidates = np.delete(np.arange(len(names)), base)
+    chosen: Counter = Counter()
+    found = []
+    for _ in range(n_halves):
+        seen, unseen = np.array_split(rng.permutation(len(tables)), 2)
+        # No table of large losses decides alone.
+        mean = np.log(loss[seen] / loss[seen][:, [base]]).mean(axis=0)
+        best = candidates[mean[candidates].argmin()]
+        chosen[names[best]] += 1
+        ratio = loss[unseen, best].mean() / loss[unseen, base].mean()
+        found.append((gains[unseen, best].mean(), ratio))
+    mean, deviation = np.mean(found, axis=0), np.std(found, axis=0)
+    return {
+        "halves": n_halves,
+        "chosen": dict(chosen),
+        "gain": [float(mean[0]), float(deviation[0])],
+        "log_loss": [float(mean[1]), float(deviation[1])],
+    }
+
+
+# The page
+
+
+def blocks(results: dict) -> dict[str, str]:
+    """Return the text of each part that there is."""
+    found = {}
+    if "compare" in results:
+        part = results["compare"]
+        text = f"{origin(results, part)}\n\n{overview(part)}"
+        for name in ("skdam for tables", "skdam, one network"):
+            behind = part["over"][name]["losses_above_2"]
+            where = ", ".join(f"{key} ({gain:.1f})" for key, gain in behind.items())
+            text += f"\nMore than 2 points behind {BASE}, {name}: {where or 'none'}.\n"
+        found["compare"] = f"{text}\n{verdict(part['ranks'])}"
+    if "kinds" in results:
+        part = results["kinds"]
+        judged = part["halves"]
+        chosen = ", ".join(f"{name} {n}" for name, n in judged["chosen"].items())
+        found["kinds"] = (
+            f"{overview(part)}\nChosen by the log-loss on a random half of the tables, "
+            f"in {judged['halves']} halves: {chosen}. On the other half the chosen one "
+            f"is {judged['gain'][0]:+.2f} ± {judged['gain'][1]:.2f} points over MLP, "
+            f"and its log-loss is {judged['log_loss'][0]:.3f} ± "
+            f"{judged['log_loss'][1]:.3f} of it (standard deviation over the halves).\n"
         )
-    text = (
-        f"{machine['cpu']}, {machine['cores']} cores, skdam {versions['skdam']}, "
-        f"scikit-learn {versions['scikit-learn']}, {part['date'][:10]}, "
-        f"{len(tables)} tables.\n\n{table(rows)}\n"
+    return found
+
+
+def origin(results: dict, part: dict) -> str:
+    machine, (tables, _) = results["machine"], finished(part)
+    versions = ", ".join(
+        f"{name} {machine['versions'][name]}"
+        for name in ("skdam", "python", "numpy", "scipy", "scikit-learn")
     )
-    for name in ("skdam for tables", "skdam, one network"):
-        behind = part["over"][name]["losses_above_2"]
-        where = ", ".join(f"{key} ({gain:.1f})" for key, gain in behind.items())
-        text += f"\nMore than 2 points behind {BASE}, {name}: {where or 'nowhere'}.\n"
-    return text
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {versions}, {part['date'][:10]}, "
+        f"{len(tables)} tables."
+    )
+
+
+def overview(part: dict) -> str:
+    _, names = finished(part)
+    over, rank = over_base(part), mean_ranks(part)
+
+    def mean(measure: str, style: str, factor: int = 1) -> list[str]:
+        return formatted(factor * values(part, measure).mean(axis=0), style)
+
+    columns = {
+        "": names,
+        "rank": formatted(rank, ".2f"),
+        "accuracy": mean("accuracy", ".1f", 100),
+        "balanced": mean("balanced_accuracy", ".1f", 100),
+        "over MLP": [
+            f"{over[name]['mean']:+.2f} ± {over[name]['standard_error']:.2f}"
+            for name in names
+        ],
+        "won, lost": [
+            f"{over[name]['wins']}, {over[name]['losses']}" for name in names
+        ],
+        "log-loss / MLP": [
+            "" if over[name]["log_loss"] is None else f"{over[name]['log_loss']:.2f}"
+            for name in names
+        ],
+        "AUC": mean("auc", ".3f"),
+        "Brier": mean("brier", ".3f"),
+        "ECE": mean("calibration_error", ".3f"),
+        "CPU / MLP": [f"{over[name]['seconds']:.2f}" for name in names],
+    }
+    rows = zip(*columns.values(), strict=True)
+    rows = [dict(zip(columns, row, strict=True)) for row in rows]
+    return table([rows[i] for i in rank.argsort(kind="stable")])
 
 
 if __name__ == "__main__":

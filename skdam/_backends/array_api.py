@@ -19,7 +19,7 @@ from array_api_compat import array_namespace
 
 from .._devices import Device, take_rows, to_numpy, widest_float
 from ..learning_rule import Scaled, descend
-from ..losses import followed
+from ..losses import followed, is_right, targets_of
 from . import EpochMetrics, minibatches
 from .inputs import InputNoise, dense_rows, inputs
 
@@ -101,8 +101,7 @@ class ArrayApiTrainer:
             xp = self.device.xp
             if weights is None:
                 weights = xp.ones_like(losses)
-            right = xp.argmax(scores, axis=1) == codes
-            hits += float(xp.count_nonzero(right))
+            hits += float(xp.count_nonzero(is_right(scores, codes)))
             loss += float(xp.sum(losses * weights))
             weight += float(xp.sum(weights))
         return EpochMetrics(loss / weight, hits / len(samples))
@@ -118,11 +117,8 @@ class ArrayApiTrainer:
             samples = self.device.asarray(samples)
         v = inputs(samples, slice(None), dtype, network.unit, network.intercept)
         x, scores = _scores(network, v)
-        classes = self.device.asarray(np.arange(network.n_classes, dtype=np.int32))
-        is_true = codes[:, None] == classes
-        one = xp.ones_like(scores)
         losses, delta, log_scale = network.loss.evaluate(
-            scores, xp.where(is_true, one, -one)
+            scores, targets_of(codes, scores)
         )
         worth = followed(log_scale, scores, settings.gradient_tolerance)
         log_scale = xp.astype(log_scale, wide)

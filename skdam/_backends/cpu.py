@@ -35,7 +35,7 @@ from scipy import sparse
 
 from .._devices import to_numpy
 from ..learning_rule import Scaled
-from ..losses import MANY, PowerError
+from ..losses import MANY, PowerError, is_right, targets_of
 from ..updates import Feedforward
 from . import EpochMetrics, minibatches
 from .cpu_energies import Units, choose_units
@@ -120,7 +120,9 @@ class Shard:
                 self.velocity[tile], peak, out=self.change[: len(weights)]
             )
             moved += weights
-            np.clip(moved, -1, 1, out=weights)
+            # Twice as fast as np.clip where the tile is small.
+            np.maximum(moved, -1, out=moved)
+            np.minimum(moved, 1, out=weights)
 
     def rest(self) -> None:
         """Set the memories at rest."""
@@ -269,9 +271,8 @@ class CpuTrainer(CpuScorer):
         self.dtype = dtype = weights.dtype
         self.batches = minibatches(len(samples), batch_size)
         self.compact = self.work(network, samples.X, batch_size) > COMPACT_ABOVE
-        classes = np.arange(network.n_classes, dtype=np.int32)
-        signs = np.where(classes[:, None] == samples.codes, 1, -1)
-        self.signs = signs.astype(dtype)
+        like = np.empty((1, network.n_classes), dtype)
+        self.signs = np.ascontiguousarray(targets_of(samples.codes, like).T)
         self.log_weights = None
         if samples.weights is not None:
             self.log_weights = np.log(samples.weights).astype(dtype)
@@ -572,8 +573,11 @@ class _LossOfChunk:
         signs = self.signs[:, a:b].T
         losses, self.delta, log_scale = self.loss.evaluate(scores, signs)
         self.losses[a:b] = losses
-        best = signs[np.arange(b - a), scores.argmax(axis=1)]
-        self.hits += int(np.count_nonzero(best > 0))
+        if self.loss.multilabel:
+            right = is_right(scores, signs)
+        else:
+            right = signs[np.arange(b - a), scores.argmax(axis=1)] > 0
+        self.hits += int(np.count_nonzero(right))
         return log_scale
 
     def gradient(
@@ -638,9 +642,13 @@ class _PowerErrorOfChunk(_LossOfChunk):
 
     def end(self):
         losses = np.exp(self.softplus * (-2 * self.m))
-        # The class with the largest score is the true one if its margin says so.
-        best = (self.z * self.signs).argmax(axis=0)
-        hits = np.take_along_axis(self.signs, best[None], axis=0) > 0
+        scores = self.z * self.signs
+        if self.loss.multilabel:
+            hits = is_right(scores.T, self.signs.T)
+        else:
+            # The class with the largest score is the true one if its margin says so.
+            best = scores.argmax(axis=0)
+            hits = np.take_along_axis(self.signs, best[None], axis=0) > 0
         if self.weights is not None:
             losses = losses * self.weights
         return float(losses.sum(dtype=np.float64)), int(np.count_nonzero(hits))

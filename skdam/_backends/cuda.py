@@ -38,7 +38,7 @@ import numpy as np
 from .. import _gpu
 from ..energies import Energy
 from ..learning_rule import Scaled
-from ..losses import MANY, LogLoss
+from ..losses import MANY, BinaryLogLoss, LogLoss, PowerError
 from ..updates import EnergyDifference
 from . import EpochMetrics, minibatches
 from .inputs import POOL_SIZE, InputNoise, dense_rows, noise_pool
@@ -105,7 +105,8 @@ def compile_options(network: Any, largest: float | None = None) -> tuple[str, ..
         "RECTIFIED": int(energy.rectified),
         "DIFFERENCE": int(isinstance(network.update, EnergyDifference)),
         "STEEP": int(_is_steep(network, largest)),
-        "LOSS": int(isinstance(network.loss, LogLoss)),
+        "LOSS": (PowerError, LogLoss, BinaryLogLoss).index(type(network.loss)),
+        "MULTILABEL": int(network.loss.multilabel),
         "CLASSES": network.n_classes,
         "CLASS_TILE": _class_tile(network.n_classes, dtype),
         "MANY": MANY,

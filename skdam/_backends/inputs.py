@@ -43,20 +43,26 @@ one, and how many stored features more for each sample the sparse one seems to h
 POOL_SIZE = 2**20
 """Random numbers in the pool; a power of 2."""
 
-ELEMENTS_AT_ONCE = 2**20
+ELEMENTS_AT_ONCE = 2**16
 """Elements of X that are hashed together."""
 
 
-@lru_cache(maxsize=2)
 def noise_pool(n_features: int, dtype: Any = np.float32) -> np.ndarray:
     """Return random numbers between -1 and 1, the same ones in every process.
 
     The first ``n_features`` follow once more behind the last one, so that
     ``pool[place : place + n_features]`` exists for every place below ``POOL_SIZE``.
     """
+    # The networks of an ensemble may differ a little in their features.
+    n_repeated = 1 << max(10, (n_features - 1).bit_length())
+    return _drawn_pool(n_repeated, dtype)[: POOL_SIZE + n_features]
+
+
+@lru_cache(maxsize=2)
+def _drawn_pool(n_repeated: int, dtype: Any) -> np.ndarray:
     rng = np.random.Generator(np.random.SFC64(12345))
     pool = 2 * rng.random(POOL_SIZE, dtype=np.float32) - 1
-    return np.resize(pool, POOL_SIZE + n_features).astype(dtype, copy=False)
+    return np.resize(pool, POOL_SIZE + n_repeated).astype(dtype, copy=False)
 
 
 @dataclass(frozen=True)
@@ -260,20 +266,23 @@ def inputs(
     if sparse.issparse(X):
         v = sparse_inputs(X, rows, dtype, temperature, intercept, noise, hashes)
         return v if is_sparse(X) else v.toarray()
-    samples = dense_rows(X, rows, dtype)
+    untouched = noise is None and isinstance(rows, slice) and is_numpy_array(X)
+    if untouched and X.dtype == np.dtype(dtype):
+        samples = X[rows]
+    else:
+        samples = dense_rows(X, rows, dtype)
     xp = array_namespace(samples)
     if noise is not None:
         noise.apply(samples, hashes[rows])
     if type(samples) is np.ndarray:
+        n_rows, n_features = samples.shape
+        v = np.empty((n_rows, n_features + bool(intercept)), samples.dtype)
+        states = v[:, :n_features]
+        np.multiply(samples, samples.dtype.type(1 / temperature), out=states)
         # The smallest element is NaN if any is, and found in one pass.
-        if samples.size and np.isnan(samples.min()):
-            np.copyto(samples, 0, where=np.isnan(samples))
-        if not intercept:
-            samples *= 1 / temperature
-            return samples
-        v = np.empty((samples.shape[0], samples.shape[1] + 1), samples.dtype)
-        np.multiply(samples, samples.dtype.type(1 / temperature), out=v[:, :-1])
-        v[:, -1] = intercept / temperature
+        if states.size and np.isnan(states.min()):
+            np.copyto(states, 0, where=np.isnan(states))
+        v[:, n_features:] = intercept / temperature
         return v
     if samples.shape[0] and xp.isnan(xp.min(samples)):
         samples = xp.where(xp.isnan(samples), xp.zeros_like(samples), samples)

@@ -138,8 +138,9 @@ def _levels(tables: np.ndarray, scales: np.ndarray, energy: Energy) -> np.ndarra
     decades = np.vectorize(_decade, otypes=[np.int64])(tables)
     digits = np.vectorize(lambda x, d: x.scaleb(-d) if x else x)(tables, decades)
     shift = decades[:, None] + scales[:, None]
-    factor = 10.0 ** np.where(shift < 300, shift, -np.inf)
-    return digits.astype(np.float64)[:, None] * factor
+    with np.errstate(under="ignore"):
+        factor = 10.0 ** np.where(shift < 300, shift, -np.inf)
+        return digits.astype(np.float64)[:, None] * factor
 
 
 def _span_error(energy: Energy, n_neurons: int) -> ValueError:
@@ -220,7 +221,7 @@ def energy_by_overlap(
 
 
 def _float_values(energy: Energy, n_neurons: int, temperature: float) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         reach = np.arange(-n_neurons, n_neurons + 1) / temperature
         return np.asarray(energy.value(reach), np.float64)
 

@@ -20,8 +20,9 @@
  * Kernels along memories have LANES memories in a block, whose threads share the
  * samples or the units. AHEAD of these are loaded at once, so that a thread waits less.
  *
- * Also set when compiled: LOSS, 0 for the power objective and 1 for cross-entropy;
- * CLASSES, their number; CLASS_TILE, how many of them are held in registers; SAMPLES,
+ * Also set when compiled: LOSS, 0 for the power objective, 1 for the cross-entropy of
+ * the softmax and 2 for that of each unit; MULTILABEL, 1: codes are a row of 0 and 1 for
+ * a sample, instead of a number; CLASSES, their number; CLASS_TILE, how many of them are held in registers; SAMPLES,
  * how many samples a block of forward has; TILE, samples and columns of a block that
  * gathers; COLUMNS of gradients; MANY, the share of samples above which all
  * are followed; POOL_SIZE of the random numbers; THREADS and UPDATE_THREADS of a block
@@ -125,16 +126,17 @@ extern "C" __global__ void gather(const real *X, const int *rows, int staged,
 }
 
 /* One warp for a sample: its loss, and the gradient with the largest entry 1. */
-FUNCTION void evaluate(const real *scores, int label, real m, double weight,
+FUNCTION void evaluate(const real *scores, const int *codes, real m, double weight,
                        real *delta, real *gradient, double *loss) {
-    int lane = threadIdx.x % 32;
-    real own = scores[label], most = NONE, most_other = NONE;
+    int lane = threadIdx.x % 32, label = MULTILABEL ? -1 : codes[0];
+    real own = MULTILABEL ? (real)0 : scores[label], most = NONE, most_other = NONE;
     int responds = 0, beaten = 0;
     for (int alpha = lane; alpha < CLASSES; alpha += 32) {
         real score = scores[alpha];
         responds |= score != 0;
         /* The first of equal scores is the prediction. */
-        beaten |= score > own || (score == own && alpha < label);
+        beaten |= MULTILABEL ? (score > 0) != codes[alpha]
+                             : score > own || (score == own && alpha < label);
         most = fmax(most, score);
         if (alpha != label) most_other = fmax(most_other, score);
     }
@@ -155,9 +157,14 @@ FUNCTION void evaluate(const real *scores, int label, real m, double weight,
     }
     real largest = NONE;
     for (int alpha = lane; alpha < CLASSES; alpha += 32) {
-        real target = alpha == label ? (real)1 : (real)-1, logarithm;
+        int is_true = MULTILABEL ? codes[alpha] : alpha == label;
+        real target = is_true ? (real)1 : (real)-1, logarithm;
         if (LOSS == 1) {
-            logarithm = (alpha == label ? log_others : scores[alpha]) - log_sum;
+            logarithm = (is_true ? log_others : scores[alpha]) - log_sum;
+        } else if (LOSS == 2) {
+            /* With m = 1/2 the error of a unit is its probability of being wrong. */
+            error -= (double)log_error(scores[alpha], -target, (real)0.5);
+            logarithm = log_error(scores[alpha], target, (real)0.5) + (real)log(2.0);
         } else {
             logarithm = log_slope_of_error(scores[alpha], target, m);
             error += exp((double)log_error(scores[alpha], target, m));
@@ -168,7 +175,8 @@ FUNCTION void evaluate(const real *scores, int label, real m, double weight,
     largest = warp_max(largest);
     for (int alpha = lane; alpha < CLASSES; alpha += 32) {
         real magnitude = (real)exp(delta[alpha] - largest);
-        delta[alpha] = alpha == label ? -magnitude : magnitude;
+        int is_true = MULTILABEL ? codes[alpha] : alpha == label;
+        delta[alpha] = is_true ? -magnitude : magnitude;
     }
     error = warp_sum(error);
     int all = (warp_max((real)responds) > 0 ? RESPONDS : 0) |
@@ -268,8 +276,9 @@ extern "C" __global__ void forward(const real *x, const real *connections,
     }
     if (!codes) return;
     for (long long i = first + warp; i < first + SAMPLES && i < n_samples; i += n_warps)
-        evaluate(scores + i * CLASSES, codes[rows[i]], (real)settings[ERROR_EXPONENT],
-                 weights ? weights[rows[i]] : 1.0, delta + i * DELTA_ROW,
+        evaluate(scores + i * CLASSES,
+                 codes + (long long)rows[i] * (MULTILABEL ? CLASSES : 1),
+                 (real)settings[ERROR_EXPONENT], weights ? weights[rows[i]] : 1.0, delta + i * DELTA_ROW,
                  gradients + i * COLUMNS, losses + i);
 }
 

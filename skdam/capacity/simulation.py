@@ -201,7 +201,7 @@ class _Network:
 
 
 def _run(network: _Network, n_memories: int, numbers: range) -> list[tuple]:
-    with thread_team(WORTH_A_THREAD):
+    with thread_team(WORTH_A_THREAD), np.errstate(under="ignore"):
         return [network.trial(n_memories, number) for number in numbers]
 
 
@@ -249,7 +249,7 @@ def simulate_bit_error(
     """
     network = _Network(n_neurons, power, energy, random_state)
     rates = []
-    with thread_team(WORTH_A_THREAD):
+    with thread_team(WORTH_A_THREAD), np.errstate(under="ignore"):
         for trial in range(n_trials):
             patterns, _ = network.draw(n_memories, trial)
             states = np.ascontiguousarray(patterns[:, :MEMORIES_PER_NETWORK].T)

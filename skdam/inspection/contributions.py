@@ -130,8 +130,7 @@ def decisive_memories(
 def _blocks_of_contributions(estimator: BaseEstimator, X: Any) -> Iterator[np.ndarray]:
     """Yield the relative contributions for some rows of X after the other."""
     clf, X = fitted_classifier(estimator, X)
-    predicted, classes = to_numpy(clf.predict(X)), to_numpy(clf.classes_)
-    states = 2.0 * (predicted[:, None] == classes) - 1
+    states = clf._states(clf.predict(X))
     X = check_samples(clf, X)
     network = clf.network_.at(Device.of(X))
     for _, x in network.overlaps(X, states):
