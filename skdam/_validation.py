@@ -127,7 +127,7 @@ def columns_of(X: Any) -> list[tuple[Any, Any]]:
     """Return the names of the columns of a table, or their numbers, and the columns."""
     if hasattr(X, "iloc") and hasattr(X, "columns"):
         return [(name, X.iloc[:, place]) for place, name in enumerate(X.columns)]
-    if hasattr(X, "columns") and hasattr(X, "__getitem__"):
+    if hasattr(X, "columns") and hasattr(X, "__array__"):
         return [(name, X[name]) for name in X.columns]
     values = np.empty(0) if sparse.issparse(X) else np.asarray(X)
     return list(enumerate(values.T)) if values.ndim == 2 else []
