@@ -120,8 +120,9 @@ for ax in axes:
 # ----------
 # A hundred images of noise, changed until a network is confident of a digit. Networks
 # of small powers are easily convinced. Those of large powers have nearly no slope
-# there, as no memory responds to noise, and many images never get far enough. Ten of
-# them are drawn.
+# there, as no memory responds to noise, and many images never get far enough (titled
+# "-"). Ten of each are drawn. On 64 pixels, what is taken for a digit does not look
+# like one, at any power.
 
 rubbish = {
     n: rubbish_images(clf, np.repeat(range(10), 10), margin=0.5, random_state=0)
