@@ -194,8 +194,8 @@ def rubbish_images(
     """Change random noise until it is taken for a class with confidence.
 
     Krotov and Hopfield find that what a network of a small power recognises with
-    confidence need not look like anything, and that what one of a large power recognises
-    resembles its prototypes.
+    confidence need not look like anything, and that what one of a large power
+    recognises resembles its prototypes.
 
     Parameters
     ----------
