@@ -7,8 +7,8 @@ A network can be led astray: its exact gradient tells which small change of an i
 makes another class of it. Krotov and Hopfield (2017, arXiv:1701.00939) found that such
 images do not transfer from networks of a small power n to those of a large one, and
 that what a network of a large power takes for a digit looks like one. This example
-shows how to ask both, on images of 64 pixels. The page :doc:`/adversarial` has the
-answers for MNIST.
+shows how to test both claims, on images of 64 pixels. The page :doc:`/adversarial` has
+the answers for MNIST.
 """
 
 import matplotlib.pyplot as plt
@@ -100,8 +100,8 @@ ax.set(xlabel="n of the network that is deceived", ylabel="n they were made for"
 # %%
 # The gradient itself
 # -------------------
-# What raises the score of 8 most in an image of 3: strokes for all networks, but spread
-# over features for small powers.
+# How to change the pixels of a 3 so that the score of 8 rises fastest: blue pixels are
+# to become darker, red ones lighter.
 
 three = images[labels == 3][:1]
 gradients = [input_gradient(clf, three, 8)[0] for clf in networks.values()]
@@ -118,12 +118,14 @@ for ax in axes:
 # %%
 # From noise
 # ----------
-# Noise that was changed until a network is confident of a digit. Networks of small
-# powers are easily convinced. Those of large powers often have no gradient there, as no
-# memory responds to noise.
+# A hundred images of noise, changed until a network is confident of a digit. Networks
+# of small powers are easily convinced. Those of large powers have nearly no slope
+# there, as no memory responds to noise, and many images never get far enough (titled
+# "-"). Ten of each are drawn. On 64 pixels, what is taken for a digit does not look
+# like one, at any power.
 
 rubbish = {
-    n: rubbish_images(clf, range(10), margin=0.5, random_state=0)
+    n: rubbish_images(clf, np.repeat(range(10), 10), margin=0.5, random_state=0)
     for n, clf in networks.items()
 }
 for n, found in rubbish.items():
@@ -133,5 +135,5 @@ titles = {
     f"n = {n}": np.where(found.succeeded, found.targets.astype(str), "-")
     for n, found in rubbish.items()
 }
-draw(rows, range(10), titles).suptitle("Noise, changed until taken for a digit")
+draw(rows, range(0, 100, 10), titles).suptitle("Noise, changed until taken for a digit")
 plt.show()

@@ -5,8 +5,8 @@ A classifier that is a memory
 
 The network that classifies digits has an energy, and so can do more than classify. With
 the known pixels of a digit held, it completes the others together with the label; with
-a label held, it runs backwards and makes up a digit. In each case all that is unknown
-moves to lower energy. What it arrives at shows what the memories are: features for a
+a label held, it runs backwards and makes up a digit. In each case all unknown
+neurons move to lower energy. Where they end shows what the memories are: features for a
 small power n of the interaction vertex, prototypes for a large one.
 """
 

@@ -4,8 +4,8 @@ A memory of gray-scale images
 =============================
 
 A memory of real vectors stores 1000 images of digits as they are, in gray, and
-completes them when half is missing. The example then looks at what sets its energies
-apart: how many stored vectors they average over, and where their minima are.
+completes them when half is missing. The example then shows how its energies differ: in
+how many stored vectors they average over, and in where their minima are.
 """
 
 import matplotlib.pyplot as plt
@@ -30,8 +30,9 @@ print(f"{right.mean():.1%} of the halves are completed to the right image")
 
 # %%
 # Every energy does this, since the automatic ``beta`` is so large that a stored image
-# is recalled as it is. For images that were not stored, no answer is right; the
-# energies now differ in how many of the stored images they put together.
+# is recalled as it is. An image that was not stored cannot be recalled; with a smaller
+# ``beta``, recall is then a mean of several stored images, and the energies differ in
+# how many. Stored images and cues are gray, and unknown pixels are blue.
 
 new = load_digits().data[1000:1008]
 cues = np.where(np.arange(64) < 32, new, np.nan)
@@ -63,12 +64,16 @@ fig.suptitle("Lower halves of images that were never stored (a tenth of the beta
 # ``beta`` says how much closer a stored image has to be to count more. With a small
 # one, recall is the mean of all images; with a large one, the nearest image; between
 # them, means of fewer and fewer. To complete vectors that were not stored, something
-# between is best, and ``score`` finds it: here on new images, with one half of the
-# pixels hidden from the memory and then the other.
+# between is best, and ``score`` finds it: here on new images, of which it hides one
+# half of the pixels and then the other. Near the best ``beta`` recall may take more
+# steps than the default allows, hence ``max_iter``.
 
 automatic = ContinuousAssociativeMemory().fit(images).beta_
 factors = np.logspace(-4, 0, 7)
-memories = [ContinuousAssociativeMemory(automatic * f).fit(images) for f in factors]
+memories = [
+    ContinuousAssociativeMemory(automatic * f, max_iter=1000).fit(images)
+    for f in factors
+]
 scores = [memory.score(load_digits().data[1000:1300]) for memory in memories]
 
 fig, axes = plt.subplots(1, len(factors), figsize=(9, 2.2), layout="constrained")
@@ -82,11 +87,11 @@ fig.suptitle("beta, over the automatic one")
 # Minima that nobody stored
 # -------------------------
 # On a line, four stored numbers, and the energy between them. The Gaussian kernels of
-# log-sum-exp melt together where they are close: three stored numbers have one
-# minimum between them, and none of them is recalled as it is. The kernels of
-# log-sum-ReLU end at a
-# distance of :math:`\sqrt{2 / \beta}`. Each of the stored numbers stays a minimum, as
-# no other one is so near, and *new* minima emerge where two kernels overlap.
+# log-sum-exp melt together where they are close: the stored numbers 0, 1 and 2 have one
+# minimum together, which is at 1, so that 0 and 2 are not recalled. The kernels of
+# log-sum-ReLU end at a distance of :math:`\sqrt{2 / \beta}`, here 0.9. Each of the
+# stored numbers stays a minimum, as no other one is so near, and *new* minima emerge
+# where two kernels overlap.
 
 stored = np.array([[0.0], [1.0], [2.0], [4.0]])
 line = np.linspace(-1.5, 5.5, 1401)[:, None]

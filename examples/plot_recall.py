@@ -65,8 +65,8 @@ for axes_row, (name, states) in zip(axes, rows.items(), strict=True):
 # Pixel by pixel
 # --------------
 # Recall decides about one unknown pixel after the other: each takes the state of lower
-# energy, given all pixels that are known by then. Here the pixels are asked in the
-# order of the image.
+# energy, given all pixels that are known by then. Here the pixels take their turns in
+# the order of the image.
 
 memory = DenseAssociativeMemory(30, temperature=64.0, random_state=0).fit(images)
 states = 2 * cues[[3, 5, 9]] - 1

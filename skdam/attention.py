@@ -57,7 +57,7 @@ class StoredVectors:
     scale : float
         Unit of length.
     matrix : array of shape (n_memories, n_features + 2)
-        Vectors xi, -|xi|^2 / 2 for distances and otherwise 0, and 1.
+        Vectors xi, ``-|xi|^2 / 2`` for distances and otherwise 0, and 1.
     """
 
     energy: ContinuousEnergy

@@ -47,7 +47,7 @@ Array = Any
 class ContinuousAssociativeMemory(
     PlainStateMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
 ):
-    r"""Dense associative memory of real vectors: stores them and completes others.
+    """Dense associative memory of real vectors: stores them and completes others.
 
     A state sigma has the energy ``E = -Q(beta s) / beta``, with the similarities
     ``s_mu`` of the state to each stored vector xi^mu. Recall moves a state to the mean

@@ -18,7 +18,7 @@ Exponential            e^x                          e^x
 
 To use an energy of your own, pass any object with the three methods of :class:`Energy`.
 To give the package another one, add a subclass of :class:`NamedEnergy` to this file: it
-is then known by its name to both estimators and to every backend.
+is then known by its name to the classifier, the binary memory and every backend.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,13 @@ TEMPERATURES = {2: 22, 3: 28, 20: 48, 30: 50}
 """Of small networks for scikit-learn's digits, by power."""
 
 COUNT = [Interval(Integral, 1, None, closed="left")]
-COUNTS = dict.fromkeys(("n_neurons", "n_memories", "n_states"), COUNT)
+CONSTRAINTS = dict.fromkeys(("n_neurons", "n_memories", "n_states"), COUNT)
+CONSTRAINTS |= dict.fromkeys(("powers", "sizes"), ["array-like"])
+CONSTRAINTS |= {"power": [Interval(Real, 1, None, closed="left")]}
+CONSTRAINTS |= {"runs": [Mapping, None], "classifiers": [list, tuple, None]}
 
 
+@validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
 def figure_1(
     runs: Mapping[int, Sequence[TrainingRun]] | None = None, *, ax: Any = None
 ) -> Any:
@@ -86,6 +90,7 @@ def figure_1(
     return ax.figure
 
 
+@validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
 def figure_2(
     classifiers: Sequence[BaseEstimator] | None = None,
     X: Any = None,
@@ -193,7 +198,7 @@ def figure_3(*, fig: Any = None) -> Any:
     return fig
 
 
-@validate_params(COUNTS, prefer_skip_nested_validation=True)
+@validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
 def figure_4(
     n_neurons: int = 100,
     n_memories: int = 2000,
@@ -240,7 +245,7 @@ def figure_4(
     return fig
 
 
-@validate_params(COUNTS, prefer_skip_nested_validation=True)
+@validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
 def figure_5(
     sizes: Sequence[int] = (40, 60, 80, 100),
     power: float = 3,
@@ -270,6 +275,7 @@ def figure_5(
     matplotlib Figure
     """
     check_matplotlib_support("figure_5")
+    _check_not_empty(sizes, "sizes")
     ax = ax or _figure(6, 4).subplots()
     theory = [max_memories_without_errors(n_neurons, power) for n_neurons in sizes]
     ends = {}
@@ -293,6 +299,7 @@ def figure_5(
     return ax.figure
 
 
+@validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
 def table_1(powers: Sequence[int] = range(1, 9), *, ax: Any = None) -> Any:
     """Draw which powers solve XOR, whose truth table is stored in three neurons.
 
@@ -317,6 +324,7 @@ def table_1(powers: Sequence[int] = range(1, 9), *, ax: Any = None) -> Any:
     ['no', '1.78', '0.67', '0.89']
     """
     check_matplotlib_support("table_1")
+    _check_not_empty(powers, "powers")
     ax = ax or _figure(8.3, 2.4).subplots()
     table = np.array([[-1, -1, -1], [-1, 1, 1], [1, -1, 1], [1, 1, -1]])
     rises = np.empty((len(ENERGIES), len(powers)))
@@ -345,8 +353,10 @@ def _train(power: int, momenta: list[float], epochs: int) -> list[TrainingRun]:
     params |= {"n_memories": 200, "batch_size": 100, "max_iter": epochs}
     params |= {"learning_rate": "linear", "learning_rate_decay": 0.02}
     params |= {"temperature": TEMPERATURES[power], "random_state": 0}
+    # With a large momentum and no ramp, some networks of n = 3 learn nothing.
+    params |= {"temperature_ramp": (2, 10)}
     if power > 3:
-        params |= {"error_exponent": 10, "temperature_ramp": (2, 10)}
+        params |= {"error_exponent": 10}
     candidates = [{"momentum": momentum} for momentum in momenta]
     window = HyperparameterWindow(candidates, [1.0] * len(momenta), len(momenta))
     options = {"n_samples": len(momenta), "threshold": 0.04, "random_state": 0}
@@ -375,6 +385,11 @@ def _figure(width: float, height: float) -> Any:
     import matplotlib.pyplot as plt
 
     return plt.figure(figsize=(width, height), layout="constrained")
+
+
+def _check_not_empty(things: Any, name: str) -> None:
+    if not len(things):
+        raise ValueError(f"{name} must hold at least one number; it is empty.")
 
 
 def _colored(things: Any, name: str) -> list[tuple[Any, str]]:

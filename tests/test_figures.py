@@ -171,3 +171,30 @@ except ImportError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "figure_3 requires matplotlib" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "draw, named",
+    [
+        (lambda: figure_1([1]), "'runs'"),
+        (lambda: figure_2(DenseAssociativeMemoryClassifier()), "'classif"),
+        (lambda: figure_4(powers=3), "'powers'"),
+        (lambda: figure_5(40), "'sizes'"),
+        (lambda: figure_5([]), "sizes must hold"),
+        (lambda: figure_5(power="3"), "'power'"),
+        (lambda: table_1(3), "'powers'"),
+        (lambda: table_1([]), "powers must hold"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(draw, named):
+    with pytest.raises(ValueError, match=named):
+        draw()
+    assert not plt.get_fignums()
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_networks_of_figure_1_all_learn():
+    lines = figure_1().axes[0].lines
+    errors = [line.get_ydata()[-1] for line in lines if len(line.get_ydata()) == 60]
+    assert len(errors) >= 6
+    assert max(errors) < 5

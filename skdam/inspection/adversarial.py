@@ -193,8 +193,9 @@ def rubbish_images(
 ) -> AdversarialExamples:
     """Change random noise until it is taken for a class with confidence.
 
-    What a network of a small power recognises with confidence need not look like
-    anything; what one of a large power recognises resembles its prototypes.
+    Krotov and Hopfield find that what a network of a small power recognises with
+    confidence need not look like anything, and that what one of a large power
+    recognises resembles its prototypes.
 
     Parameters
     ----------
