@@ -43,7 +43,8 @@ TEMPERATURES = {2: 22, 3: 28, 20: 48, 30: 50}
 """Of small networks for scikit-learn's digits, by power."""
 
 COUNT = [Interval(Integral, 1, None, closed="left")]
-COUNTS = dict.fromkeys(("n_neurons", "n_memories", "n_states"), COUNT)
+ALLOWED = dict.fromkeys(("n_neurons", "n_memories", "n_states"), COUNT)
+ALLOWED |= {"sizes": ["array-like"], "powers": ["array-like"]}
 
 
 def figure_1(
@@ -124,6 +125,9 @@ def figure_2(
     if classifiers is None and X is None:
         runs = [_train(power, [0.6], 100) for power in TEMPERATURES]
         classifiers, (_, X, _, y) = [run.estimator for [run] in runs], _digits()
+    if isinstance(classifiers, BaseEstimator):
+        raise TypeError("classifiers must be a sequence; got a single estimator.")
+    classifiers = list(classifiers or [])
     if X is None or not classifiers:
         raise ValueError("classifiers must be at least one, and passed with samples X.")
     networks = [fitted_classifier(estimator)[0].network_ for estimator in classifiers]
@@ -134,7 +138,8 @@ def figure_2(
     for column, estimator in enumerate(classifiers):
         [top], (middle, bottom) = images[:, column], histograms[:, column]
         energy = networks[column].energy
-        title = f"n = {energy.power:g}" if hasattr(energy, "power") else energy.name
+        name = getattr(energy, "name", type(energy).__name__)
+        title = f"n = {energy.power:g}" if hasattr(energy, "power") else name
         title += "" if y is None else f": error {1 - estimator.score(X, y):.1%}"
         top.set_title(title, fontsize=10)
         memories = MemoriesDisplay.from_estimator(estimator, random_state=0, ax=top)
@@ -193,7 +198,7 @@ def figure_3(*, fig: Any = None) -> Any:
     return fig
 
 
-@validate_params(COUNTS, prefer_skip_nested_validation=True)
+@validate_params(ALLOWED, prefer_skip_nested_validation=True)
 def figure_4(
     n_neurons: int = 100,
     n_memories: int = 2000,
@@ -240,7 +245,7 @@ def figure_4(
     return fig
 
 
-@validate_params(COUNTS, prefer_skip_nested_validation=True)
+@validate_params(ALLOWED, prefer_skip_nested_validation=True)
 def figure_5(
     sizes: Sequence[int] = (40, 60, 80, 100),
     power: float = 3,
@@ -270,6 +275,9 @@ def figure_5(
     matplotlib Figure
     """
     check_matplotlib_support("figure_5")
+    is_size = [isinstance(size, Integral) and size >= 2 for size in sizes]
+    if not is_size or not all(is_size):
+        raise ValueError(f"sizes={sizes!r} must be whole numbers of 2 or more.")
     ax = ax or _figure(6, 4).subplots()
     theory = [max_memories_without_errors(n_neurons, power) for n_neurons in sizes]
     ends = {}
@@ -293,6 +301,7 @@ def figure_5(
     return ax.figure
 
 
+@validate_params(ALLOWED, prefer_skip_nested_validation=True)
 def table_1(powers: Sequence[int] = range(1, 9), *, ax: Any = None) -> Any:
     """Draw which powers solve XOR, whose truth table is stored in three neurons.
 
@@ -317,6 +326,8 @@ def table_1(powers: Sequence[int] = range(1, 9), *, ax: Any = None) -> Any:
     ['no', '1.78', '0.67', '0.89']
     """
     check_matplotlib_support("table_1")
+    if not len(powers):
+        raise ValueError("powers must hold at least one power.")
     ax = ax or _figure(8.3, 2.4).subplots()
     table = np.array([[-1, -1, -1], [-1, 1, 1], [1, -1, 1], [1, 1, -1]])
     rises = np.empty((len(ENERGIES), len(powers)))
