@@ -99,6 +99,7 @@ class PredictionMixin:
         """Return X, checked to suit the fitted network."""
         check_is_fitted(self)
         check_same_device(X, self.network_.weights, f"{type(self).__name__}.{method}")
+        compute_device(self.device, X)  # An error where there is no such device.
         return check_samples(self, X)
 
     def decision_function(self, X: Any) -> Any:

@@ -182,8 +182,10 @@ class LogSumPower:
         return xp.where(reached, slope, xp.astype(nearest, x.dtype))
 
     def margin(self, n_memories: int) -> float:
-        if self.power == 1:
-            return 4.0  # Kernels as wide as half the distance do not overlap.
+        if self.power < 3:
+            # Kernels as wide as half the distance do not overlap. Wider ones of a small
+            # power gain weight faster than a state comes near: two memories merge.
+            return 4.0
         return 1 - (SHARE / max(n_memories - 1, 1)) ** (1 / (self.power - 1))
 
     @staticmethod

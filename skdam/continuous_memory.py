@@ -133,10 +133,11 @@ class ContinuousAssociativeMemory(
     one, and of more than 1000 a sample is compared with all. The margin is the
     difference in ``beta s`` at which the energy leaves all other vectors together at
     most one percent of the weight: ``ln(100 (K - 1))`` for "log_sum_exp", 1.01 for
-    "sparsemax", 2.02 for "entmax", and
-    ``1 - (100 (K - 1))^(-1 / (n - 1))`` for power n. So each stored vector is recalled
-    as it is, whatever the unit of the data and however many are stored. To complete
-    vectors that were not stored, a tenth of it is often better: averages err less.
+    "sparsemax", 2.02 for "entmax", and ``1 - (100 (K - 1))^(-1 / (n - 1))`` for power
+    n; for powers below 3 it is 4, at which none has any. So each stored vector is
+    recalled as it is, whatever the unit of the data and however many are stored. To
+    complete vectors that were not stored, a tenth of it is often better: averages err
+    less.
 
     Recall starts at the cue. Its unknown components start at what one step finds from
     the known ones, whose similarity is multiplied by N over their number, as if the
@@ -267,7 +268,12 @@ class ContinuousAssociativeMemory(
             some = to_numpy(xp.any(~xp.isnan(X), axis=1))
             if not some.all():
                 X = take_rows(X, np.flatnonzero(some))
-            X = xp.concat([old, X]) if onward else in_type(X, X.dtype, "X")
+            # A copy: what the caller does to X must not change what is stored.
+            X = (
+                xp.concat([old, X])
+                if onward
+                else xp.asarray(in_type(X, X.dtype, "X"), copy=True)
+            )
             lost = np.flatnonzero(to_numpy(xp.all(xp.isnan(X), axis=0)))
             if len(lost):
                 raise ValueError(

@@ -129,6 +129,9 @@ def figure_2(
     if classifiers is None and X is None:
         runs = [_train(power, [0.6], 100) for power in TEMPERATURES]
         classifiers, (_, X, _, y) = [run.estimator for [run] in runs], _digits()
+    if isinstance(classifiers, BaseEstimator):
+        raise TypeError("classifiers must be a sequence; got a single estimator.")
+    classifiers = list(classifiers or [])
     if X is None or not classifiers:
         raise ValueError("classifiers must be at least one, and passed with samples X.")
     networks = [fitted_classifier(estimator)[0].network_ for estimator in classifiers]
@@ -139,7 +142,8 @@ def figure_2(
     for column, estimator in enumerate(classifiers):
         [top], (middle, bottom) = images[:, column], histograms[:, column]
         energy = networks[column].energy
-        title = f"n = {energy.power:g}" if hasattr(energy, "power") else energy.name
+        name = getattr(energy, "name", type(energy).__name__)
+        title = f"n = {energy.power:g}" if hasattr(energy, "power") else name
         title += "" if y is None else f": error {1 - estimator.score(X, y):.1%}"
         top.set_title(title, fontsize=10)
         memories = MemoriesDisplay.from_estimator(estimator, random_state=0, ax=top)
@@ -275,7 +279,9 @@ def figure_5(
     matplotlib Figure
     """
     check_matplotlib_support("figure_5")
-    _check_not_empty(sizes, "sizes")
+    is_size = [isinstance(size, Integral) and size >= 2 for size in sizes]
+    if not is_size or not all(is_size):
+        raise ValueError(f"sizes={sizes!r} must be whole numbers of 2 or more.")
     ax = ax or _figure(6, 4).subplots()
     theory = [max_memories_without_errors(n_neurons, power) for n_neurons in sizes]
     ends = {}

@@ -359,3 +359,24 @@ def test_bad_input_is_named(call, error, message):
     X, y = data()
     with pytest.raises(error, match=message):
         call(classifier(X, y, power=30, temperature=1.0), X)
+
+
+def test_several_labels_have_gradients_but_no_class_to_leave():
+    X, y = data()
+    clf = classifier(X, (y[:, None] == ["a", "b", "c"]).astype(int))
+    gradient, delta = input_gradient(clf, X, 2), 1e-6 * np.eye(5)[3]
+    rise = clf.decision_function(X + delta) - clf.decision_function(X - delta)
+    assert_allclose(gradient[:, 3], rise[:, 2] / 2e-6, rtol=1e-5, atol=1e-8)
+    with pytest.raises(ValueError, match="adversarial_examples changes the class"):
+        adversarial_examples(clf, X)
+    with pytest.raises(ValueError, match="rubbish_images changes the class"):
+        rubbish_images(clf, [0, 1])
+
+
+def test_probabilities_of_0_are_no_floating_point_error():
+    X, y = data()
+    clf = classifier(X, y, energy="exponential", formulation="energy", temperature=0.2)
+    assert clf.predict_proba(X).min() == 0
+    expected = adversarial_examples(clf, X)
+    with np.errstate(all="raise"):
+        assert_array_equal(adversarial_examples(clf, X).X, expected.X)

@@ -268,6 +268,29 @@ def test_stored_vectors_are_recalled_as_they_are(kind, name, n_memories):
     assert np.abs(recalled - X).max() < 0.02 * spread
 
 
+@pytest.mark.parametrize("power", [1, 1.001, 1.5, 2, 2.5, 2.999, 3, 10])
+@pytest.mark.parametrize("n_memories", [2, 100])
+def test_vectors_of_any_power_do_not_merge(power, n_memories):
+    X = np.random.default_rng(0).normal(size=(n_memories, 3))
+    distances = np.linalg.norm(X[:, None] - X, axis=2)
+    closest = distances[distances > 0].min()
+    memory = ContinuousAssociativeMemory(
+        energy="rectified_polynomial", power=power, clamp=None, tol=0, max_iter=1000
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        recalled = memory.fit(X).recall(X)
+    assert np.linalg.norm(recalled - X, axis=1).max() < 0.021 * closest
+
+
+def test_memories_are_not_those_of_the_caller():
+    X = data()
+    memory = ContinuousAssociativeMemory().fit(X)
+    before = X.copy()
+    X[:] = 0
+    assert_array_equal(memory.memories_, before)
+
+
 def test_beta_is_margin_over_separation():
     X = np.array([[0.0, 0.0], [0.0, 3.0], [4.0, 0.0], [4.0, 0.0]])
     memory = ContinuousAssociativeMemory().fit(X)

@@ -193,3 +193,16 @@ def test_work_at_the_limit_and_stored_values(monkeypatch):
     assert compute_device("auto", X, _devices.LEAST_FLOP) == "auto"
     assert n_stored(X) == 12
     assert n_stored(sparse.csr_array(np.eye(3, 4))) == 3
+
+
+def test_every_method_refuses_a_device_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(_gpu, "count_devices", lambda: 0)
+    X, y = np.random.default_rng(0).normal(size=(12, 3)), np.arange(12) % 2
+    clf = small().fit(X, y).set_params(device="cuda")
+    for method in (clf.predict, clf.predict_proba, clf.decision_function, clf.recall):
+        with pytest.raises(ValueError, match="device='cuda' needs a CUDA device"):
+            method(X)
+    with pytest.raises(ValueError, match="device='cuda' needs a CUDA device"):
+        clf.compute_energy(X, y)
+    with pytest.raises(ValueError, match="device='gpu'"):
+        clf.set_params(device="gpu").recall(X)

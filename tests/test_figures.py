@@ -143,6 +143,27 @@ def test_counts_are_checked(name):
         figure_4(**{name: 0})
 
 
+@pytest.mark.parametrize("sizes", [(), (8, 1), (8.5,), 8, (0,)])
+def test_lists_are_checked_by_name(sizes):
+    with pytest.raises(ValueError, match="sizes"):
+        figure_5(sizes)
+    for draw, powers in (table_1, []), (table_1, 3), (figure_4, 3):
+        with pytest.raises(ValueError, match="powers"):
+            draw(powers=powers)
+    for model in DenseAssociativeMemoryClassifier(), make_pipeline(StandardScaler()):
+        with pytest.raises(TypeError, match="classifiers"):
+            figure_2(model, [[0.0]])
+    assert not plt.get_fignums()
+
+
+def test_an_energy_without_a_name_is_named_by_its_type(digits):
+    X, _, y, _ = digits
+    clf = DenseAssociativeMemoryClassifier(
+        5, energy=literal.Quartic(), max_iter=1, random_state=0
+    )
+    assert figure_2([clf.fit(X, y)], X).axes[0].get_title() == "Quartic"
+
+
 def test_xor_is_solved_by_odd_powers_and_by_rectified_ones():
     texts = [text.get_text() for text in table_1(range(1, 7)).axes[0].texts]
     polynomial, rectified = texts[:6], texts[6:]
@@ -180,7 +201,7 @@ except ImportError as error:
         (lambda: figure_2(DenseAssociativeMemoryClassifier()), "'classif"),
         (lambda: figure_4(powers=3), "'powers'"),
         (lambda: figure_5(40), "'sizes'"),
-        (lambda: figure_5([]), "sizes must hold"),
+        (lambda: figure_5([]), "sizes"),
         (lambda: figure_5(power="3"), "'power'"),
         (lambda: table_1(3), "'powers'"),
         (lambda: table_1([]), "powers must hold"),

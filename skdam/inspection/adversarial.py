@@ -66,7 +66,8 @@ def input_gradient(estimator: BaseEstimator, X: Any, target: Any) -> np.ndarray:
     X : array-like of shape (n_samples, n_features)
         Samples.
     target : label or array-like of shape (n_samples,)
-        Class of each sample, or one of all, by whose score to differentiate.
+        Class of each sample, or one of all, by whose score to differentiate. With
+        several labels a sample, the number of a label's column.
 
     Returns
     -------
@@ -152,7 +153,8 @@ def adversarial_examples(
     TypeError
         If the estimator is not such a classifier, or X is sparse.
     ValueError
-        If X or a parameter is not usable, or the gradient is not finite.
+        If X or a parameter is not usable, the gradient is not finite, or the classifier
+        is fitted with several labels a sample.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
 
@@ -329,6 +331,12 @@ def _deceive(
         {"margin": margin, "step": step, "max_iter": max_iter},
         name,
     )
+    if clf.multilabel_:
+        raise ValueError(
+            f"{name} changes the class of samples that have one, but the classifier "
+            "is fitted with several labels a sample; input_gradient has the gradient "
+            "of each label's score."
+        )
     low, high = _bounds(clf, bounds)
     low, high = np.fmin(X, low), np.fmax(X, high)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -367,7 +375,8 @@ def _is_deceived(
     network: Network, scores: np.ndarray, codes: np.ndarray, margin: float
 ) -> np.ndarray:
     """Tell which samples are taken for their target, by the margin."""
-    p = np.exp(network.log_probabilities(scores))
+    with np.errstate(under="ignore"):
+        p = np.exp(network.log_probabilities(scores))
     p /= p.sum(axis=1, keepdims=True)
     own = np.arange(len(p)), codes
     lead = p[own].copy()
