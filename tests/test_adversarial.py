@@ -359,3 +359,12 @@ def test_bad_input_is_named(call, error, message):
     X, y = data()
     with pytest.raises(error, match=message):
         call(classifier(X, y, power=30, temperature=1.0), X)
+
+
+def test_features_beyond_the_bounds_are_not_drawn_in(networks, digits):
+    clf, X = networks[2, "feedforward"], digits[1][:20]
+    found = adversarial_examples(
+        clf, X, bounds=(-0.5, 0.5), margin=0.9, step=0.001, max_iter=1
+    )
+    assert not found.succeeded.any() and found.distances.all()
+    assert (found.distances <= 0.00101 * np.linalg.norm(X, axis=1)).all()

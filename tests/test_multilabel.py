@@ -610,3 +610,33 @@ def test_recall_completes_samples_and_labels(data):
     assert (np.diff(given.energies) <= 0).all()
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         clf.recall(occluded, y[:49])
+
+
+def test_a_label_that_no_memory_knows_is_recalled_as_predicted(data):
+    X, y = data
+    clf = small().fit(X, y)
+    clf.network_.recognition_connections[:, 2] = 0
+    found = clf.recall(X[:20])
+    assert not found.states[:, 2].any()
+    assert not found.y[:, 2].any() and not clf.predict(X[:20])[:, 2].any()
+
+
+def test_each_label_is_as_certain_as_one_of_two_classes(data):
+    X, y = data
+    several, one = (small().fit(X, of).network_ for of in (y, y[:, 0]))
+    assert several.confidence == one.confidence
+
+
+def test_the_only_sample_of_a_label_is_looked_at(data):
+    """Of 9000 samples every fifth is, and those that a label needs."""
+    rows = np.arange(9000)
+    codes = np.column_stack([rows % 2, rows == 4321]).astype(np.int32)
+    scores = 2.0 * codes - 1
+    scores[4321, 1] = -9
+    told = describe_failure(
+        lambda X: scores[X[:, 0]],
+        Samples(rows[:, None], codes),
+        small(max_iter=1).fit(*data).network_,
+        np.arange(2),
+    )
+    assert told == "the units of labels [1] are saturated at -1 and recognise no sample"
