@@ -369,6 +369,13 @@ def test_completion_of_a_stored_vector_is_the_formula(beta, energy):
     assert_allclose(memory.memories_[0, 2:], expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("kind", SIMILARITIES)
+def test_what_no_comparable_vector_has_is_the_mean(kind):
+    X = np.array([[1, np.nan], [5, np.nan], [np.nan, 4], [np.nan, 2]])
+    memory = ContinuousAssociativeMemory(similarity=kind).fit(X)
+    assert_allclose(memory.memories_, [[1, 3], [5, 3], [3, 4], [3, 2]])
+
+
 def test_a_row_of_nothing_but_nan_is_the_mean_and_is_not_stored():
     X = data(10)
     nothing = np.full((1, 5), np.nan)
