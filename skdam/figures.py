@@ -14,7 +14,6 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.utils._optional_dependencies import check_matplotlib_support
@@ -129,8 +128,6 @@ def figure_2(
     if classifiers is None and X is None:
         runs = [_train(power, [0.6], 100) for power in TEMPERATURES]
         classifiers, (_, X, _, y) = [run.estimator for [run] in runs], _digits()
-    if isinstance(classifiers, BaseEstimator):
-        raise TypeError("classifiers must be a sequence; got a single estimator.")
     classifiers = list(classifiers or [])
     if X is None or not classifiers:
         raise ValueError("classifiers must be at least one, and passed with samples X.")

@@ -380,3 +380,41 @@ def test_probabilities_of_0_are_no_floating_point_error():
     expected = adversarial_examples(clf, X)
     with np.errstate(all="raise"):
         assert_array_equal(adversarial_examples(clf, X).X, expected.X)
+
+
+def test_features_beyond_the_bounds_are_not_drawn_in(networks, digits):
+    clf, X = networks[2, "feedforward"], digits[1][:20]
+    found = adversarial_examples(
+        clf, X, bounds=(-0.5, 0.5), margin=0.9, step=0.001, max_iter=1
+    )
+    assert not found.succeeded.any() and found.distances.all()
+    assert (found.distances <= 0.00101 * np.linalg.norm(X, axis=1)).all()
+
+
+def test_a_tie_is_no_success_without_a_margin():
+    X, y = data()
+    clf = classifier(X, y)
+    clf.network_.recognition_connections[:] = 0
+    assert (clf.predict(X) == "a").all()
+    assert not adversarial_examples(clf, X, "b", margin=0).succeeded.any()
+
+
+def test_what_the_last_step_reaches_is_seen():
+    X, y = data()
+    clf = classifier(X, y, energy="polynomial", power=2, max_iter=60)
+    found = adversarial_examples(clf, X, step=99, max_iter=1, bounds=(-1e3, 1e3))
+    assert found.succeeded.mean() > 0.5
+    ok = found.succeeded
+    assert_array_equal(clf.predict(found.X)[ok], found.targets[ok])
+
+
+@pytest.mark.parametrize("formulation", ["feedforward", "energy"])
+@pytest.mark.parametrize("unit", [2.0**-10, 1.0, 2.0**20])
+def test_steps_from_zeros_are_in_the_unit_of_the_features(unit, formulation):
+    X, y = data()
+    X, zeros = unit * (3 + X), np.zeros((1, 5))
+    clf = classifier(X, y, formulation=formulation)
+    found = adversarial_examples(
+        clf, zeros, bounds=(-unit, unit), step=1e-3, max_iter=1, margin=0.9
+    )
+    assert_allclose(found.distances, 1e-3 * np.linalg.norm(X.max(axis=0)), rtol=1e-6)

@@ -456,3 +456,21 @@ def test_a_power_that_underflows_has_a_direction():
         max_iter=5,
     )
     assert found.state.tolist() == [[1, 1]]
+
+
+def test_a_unit_that_no_memory_knows_stays():
+    """Its slope is 0, so neither end of its range is lower."""
+    couplings = np.array([[1.0], [0.0]])
+    ends = -np.ones(2), np.ones(2)
+    start, free = np.array([[0.5, 0.3]]), np.ones((1, 2), bool)
+    found = descend(
+        get_energy("rectified_polynomial", 3),
+        couplings,
+        start,
+        free,
+        *ends,
+        step=0.2,
+        max_iter=20,
+    )
+    assert found.state.tolist() == [[1, 0.3]]
+    assert found.converged.all()

@@ -369,20 +369,34 @@ def test_stored_vectors_are_completed():
     assert error(automatic) < error(SimpleImputer().fit_transform(cut))
 
 
-@pytest.mark.parametrize("beta", [0.2, 20.0])
-def test_completion_of_a_stored_vector_is_the_formula(beta):
+@pytest.mark.parametrize("energy", [LogSumExp(), Entmax(2)], ids=repr)
+@pytest.mark.parametrize("beta", [0.2, 20.0, "auto"])
+def test_completion_of_a_stored_vector_is_the_formula(beta, energy):
     X = data(8, 4)
     X[0, 2:] = X[1, 0] = X[2, 2] = np.nan
-    memory = ContinuousAssociativeMemory(beta).fit(X)
-    x, shown = [], []
-    for other in X[1:]:
-        common = ~np.isnan(X[0]) & ~np.isnan(other)
-        distance = np.square(X[0] - other)[common].sum() * 4 / common.sum()
-        x.append(-beta * distance / 2)
-        shown.append(~np.isnan(other))
-    weights = np.array(literal_weights(LogSumExp(), x))[:, None] * shown
-    expected = (weights * np.nan_to_num(X[1:])).sum(0) / weights.sum(0)
-    assert_allclose(memory.memories_[0, 2:], expected[2:], rtol=1e-10)
+    memory = ContinuousAssociativeMemory(beta, energy=energy).fit(X)
+
+    def half_squares(row):
+        """Return half the squared distances from all others, as of all components."""
+        for other in np.delete(X, row, axis=0):
+            common = ~np.isnan(X[row]) & ~np.isnan(other)
+            yield np.square(X[row] - other)[common].sum() * 2 / common.sum()
+
+    if beta == "auto":
+        closest = min(min(half_squares(row)) for row in range(3))
+        beta = energy.margin(8) / closest
+    x = [-beta * half_square for half_square in half_squares(0)]
+    others, weights = X[1:, 2:], np.array(literal_weights(energy, x))[:, None]
+    weights = weights * ~np.isnan(others)
+    expected = (weights * np.nan_to_num(others)).sum(axis=0) / weights.sum(axis=0)
+    assert_allclose(memory.memories_[0, 2:], expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", SIMILARITIES)
+def test_what_no_comparable_vector_has_is_the_mean(kind):
+    X = np.array([[1, np.nan], [5, np.nan], [np.nan, 4], [np.nan, 2]])
+    memory = ContinuousAssociativeMemory(similarity=kind).fit(X)
+    assert_allclose(memory.memories_, [[1, 3], [5, 3], [3, 4], [3, 2]])
 
 
 def test_a_row_of_nothing_but_nan_is_the_mean_and_is_not_stored():

@@ -185,6 +185,34 @@ def test_sizes_are_the_same_in_slices(monkeypatch):
             assert_allclose(one, other, rtol=1e-12)
 
 
+@pytest.mark.parametrize("at_once", [12, 2**16])
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_sizes_are_the_formulas(container, at_once, monkeypatch):
+    monkeypatch.setattr("skdam._samples.ELEMENTS_AT_ONCE", at_once)
+    rng = np.random.default_rng(0)
+    X = rng.normal(1, 1, size=(50, 4)).round() * [1, 3e3, -0.2, 1e-3]
+    X[rng.random(X.shape) < 0.1] = np.nan
+    weights = np.linspace(0.1, 5, 50)
+    p, v = weights / weights.sum(), np.nan_to_num(X)
+    mean, l1 = p @ v, abs(v).sum(axis=1)
+    length = np.linalg.norm(mean)
+    expected = (
+        1 / (p**2).sum(),
+        np.sqrt(p @ (v**2).sum(axis=1)),
+        p @ l1,
+        l1.max(),
+        np.sqrt(p @ (v - mean) ** 2),
+        length,
+        np.sqrt(p @ (v @ mean / length - length) ** 2),
+        abs(mean).sum(),
+        mean.sum(),
+        np.nanmin(X, axis=0),
+        np.nanmax(X, axis=0),
+    )
+    for one, other in zip(describe(container(X), weights), expected, strict=True):
+        assert_allclose(one, other, rtol=1e-9)
+
+
 def test_a_constant_beside_tiny_features_has_an_intercept_of_0():
     X = np.c_[1e-300 * np.random.default_rng(0).normal(size=(9, 4)), np.full(9, 7.0)]
     assert auto_intercept(describe(X)) == 0

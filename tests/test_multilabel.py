@@ -15,7 +15,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
@@ -27,7 +27,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from skdam import Checkpoint, DenseAssociativeMemoryClassifier, make_tabular_classifier
 from skdam._backends import array_api, cpu
 from skdam._devices import to_numpy
-from skdam._diagnosis import describe_failure
+from skdam._diagnosis import _mean_area, describe_failure
 from skdam._samples import Samples
 from skdam.inspection import (
     RecognitionUnitsDisplay,
@@ -610,3 +610,70 @@ def test_recall_completes_samples_and_labels(data):
     assert (np.diff(given.energies) <= 0).all()
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         clf.recall(occluded, y[:49])
+
+
+def test_a_label_that_no_memory_knows_is_recalled_as_predicted(data):
+    X, y = data
+    clf = small().fit(X, y)
+    clf.network_.recognition_connections[:, 2] = 0
+    found = clf.recall(X[:20])
+    assert not found.states[:, 2].any()
+    assert not found.y[:, 2].any() and not clf.predict(X[:20])[:, 2].any()
+
+
+def test_each_label_is_as_certain_as_one_of_two_classes(data):
+    X, y = data
+    several, one = (small().fit(X, of).network_ for of in (y, y[:, 0]))
+    assert several.confidence == one.confidence
+
+
+def test_the_only_sample_of_a_label_is_looked_at(data):
+    """Of 9000 samples every fifth is, and those that a label needs."""
+    rows = np.arange(9000)
+    codes = np.column_stack([rows % 2, rows == 4321]).astype(np.int32)
+    scores = 2.0 * codes - 1
+    scores[4321, 1] = -9
+    told = describe_failure(
+        lambda X: scores[X[:, 0]],
+        Samples(rows[:, None], codes),
+        small(max_iter=1).fit(*data).network_,
+        np.arange(2),
+    )
+    assert told == "the units of labels [1] are saturated at -1 and recognise no sample"
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (0.3, None),
+        (0.45, "the classification units hardly tell apart the samples"),
+    ],
+)
+def test_labels_told_apart_by_half_as_much_as_chance(wrong, message, data):
+    """The area under the ROC curve is 1 - wrong, and has to be above 0.625."""
+    rows = np.arange(400)
+    codes = np.column_stack([rows % 2, rows // 2 % 2]).astype(np.int32)
+    scores = 2.0 * codes - 1
+    scores[rows // 4 < 100 * wrong] *= -1
+    assert_allclose(_mean_area(scores, codes > 0), roc_auc_score(codes, scores))
+    network = small(max_iter=1).fit(*data).network_
+    samples = Samples(rows[:, None], codes)
+    found = describe_failure(lambda X: scores[X[:, 0]], samples, network, np.arange(2))
+    assert found == message
+
+
+def test_a_saturated_unit_recognises_what_has_a_score_above_0(data):
+    rows = np.arange(400)
+    codes = np.column_stack([rows % 2, rows // 2 % 2]).astype(np.int32)
+    scores = 2.0 * codes - 1
+    scores[codes[:, 1] > 0, 1] = np.resize([-9, -9, -1], 200)
+    network = small(max_iter=1).fit(*data).network_
+    samples = Samples(rows[:, None], codes)
+
+    def told():
+        found = lambda X: scores[X[:, 0]]  # noqa: E731
+        return describe_failure(found, samples, network, np.arange(2))
+
+    assert told().startswith("the units of labels [1] are saturated")
+    scores[2, 1] = 1
+    assert told() == "the units of 33% of all labels are saturated at -1"

@@ -471,3 +471,13 @@ def test_a_blend_takes_what_all_kinds_take():
     assert not tags.allow_nan and not tags.sparse
     tags = get_tags(BlendedClassifier([memory])).input_tags
     assert tags.allow_nan and tags.sparse
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_only_row_of_a_class_with_a_weight_is_never_left_out():
+    X, y = load_iris(return_X_y=True)
+    weights = (y > 0).astype(float)
+    weights[7] = 1
+    clf = BlendedClassifier(KINDS[1:], random_state=0).fit(X, y, weights)
+    for model in clf.estimators_["bayes"]:
+        assert (model.class_prior_ > 0).all()

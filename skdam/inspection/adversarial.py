@@ -137,7 +137,8 @@ def adversarial_examples(
         the smallest to the largest value in the training data, or (-1, 1) for a network
         that was made of a perceptron.
     step : float, default=0.01
-        Length of a step, as a share of the sample's own length.
+        Length of a step, as a share of the sample's own length; or, if all of it is 0,
+        of the longest one within the range of the training data.
     max_iter : int, default=300
         Largest number of steps.
 
@@ -344,7 +345,8 @@ def _deceive(
     if codes is None:
         codes = _nearest_class(network, X)
     lengths = step * _unit_vectors(np.nan_to_num(X))[1]
-    lengths[lengths == 0] = step * network.input_scale
+    ends = np.maximum(*map(abs, clf._feature_range()))
+    lengths[lengths == 0] = step * _unit_vectors(ends[None])[1]
     end, rows = X.copy(), np.arange(len(X))
     succeeded = np.zeros(len(X), bool)
     for n_steps in range(max_iter + 1):
