@@ -1,4 +1,4 @@
-"""Fifty-nine small faults, put into a copy of the package one at a time.
+"""Seventy-six small faults, put into a copy of the package one at a time.
 
 ``python tests/faults.py`` tells which test notices each of them, or that it survived,
 and takes ten minutes; ``--only 3 17`` tries the faults of these numbers. The package
@@ -303,6 +303,26 @@ tabular/blend.py: tabular: each part is judged on its own rows
 tabular/coding.py: tabular: states are not centred
 - (_states(column, edges) - mean) / scale
 + _states(column, edges) / scale
+
+_prediction.py: multilabel: a label that no memory knows is recalled
+- return replace(found, y=xp.astype(found.states > 0, xp.int64))
++ return replace(found, y=xp.astype(found.states >= 0, xp.int64))
+
+_diagnosis.py: multilabel: samples without a rare label stand for it
+- first_of_each_class = codes.argmax(axis=0)
++ first_of_each_class = codes.argmin(axis=0)
+
+inspection/adversarial.py: adversarial: what the last step reaches is not seen
+- for n_steps in range(max_iter + 1):
++ for n_steps in range(max_iter):
+
+_samples.py: inputs: weights are those of the first samples
+- mean += part.T @ shares[rows]
++ mean += part.T @ shares[: part.shape[0]]
+
+tabular/blend.py: tabular: rows without a weight are left out
+- order = order[weights[order] > 0]
++ pass
 """
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -219,3 +219,25 @@ def test_the_networks_of_figure_1_all_learn():
     errors = [line.get_ydata()[-1] for line in lines if len(line.get_ydata()) == 60]
     assert len(errors) >= 6
     assert max(errors) < 5
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3])
+def test_half_of_the_states_find_a_memory_at_each_point(factor, monkeypatch):
+    """The bisection finds a threshold that is known."""
+
+    def overlaps(n_neurons, n_memories, power, energy, n_states):
+        half = factor * n_neurons**2 / (6 * math.log(n_neurons))
+        found = n_states * (0.6 if n_memories < half else 0.4)
+        return np.where(np.arange(n_states) < found, 1, 0.9)
+
+    monkeypatch.setattr("skdam.figures._recalled_overlaps", overlaps)
+    polynomial, rectified, theory = figure_5([200, 400]).axes[0].lines
+    for line in (polynomial, rectified):
+        assert_allclose(line.get_ydata(), factor * theory.get_ydata(), rtol=0.1)
+
+
+def test_names_are_at_the_height_of_the_ends_of_curves():
+    ax = figure_1({2: [run(0.5, 0.1), run(0.5, 0.3)], 3: [run(0.5, 0.01)]}).axes[0]
+    to_data = (ax.transAxes - ax.transData).transform
+    ends = {t.get_text(): to_data(t.get_position())[1] for t in ax.texts}
+    assert_allclose([ends["n = 2"], ends["n = 3"]], [20, 1], rtol=1e-6)

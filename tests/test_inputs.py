@@ -20,6 +20,7 @@ from skdam._backends.inputs import (
     noise_pool,
     sample_hashes,
 )
+from skdam._devices import to_numpy
 from skdam._resolve import auto_intercept
 from skdam._samples import describe
 from skdam.inspection import contributions
@@ -485,6 +486,16 @@ def test_unknown_states_in_other_containers(made, iris):
     # What was given keeps its holes.
     given = given.toarray() if sparse.issparse(given) else np.asarray(given)
     assert_array_equal(np.isnan(given), np.isnan(holes))
+
+
+@pytest.mark.parametrize("name", ["array_api_strict", "array_api_compat.torch"])
+@pytest.mark.parametrize("intercept", [0.0, 3.0])
+def test_unknown_states_in_other_namespaces(name, intercept):
+    xp = pytest.importorskip(name, exc_type=ImportError)
+    X = np.array([[1.0, np.nan], [2.0, 4.0]])
+    found = inputs(xp.asarray(X), slice(2), xp.float64, 2.0, intercept)
+    expected = np.column_stack([[[0.5, 0], [1, 2]], [intercept / 2] * 2])
+    assert_allclose(to_numpy(found), expected[:, : 3 if intercept else 2])
 
 
 def test_a_feature_that_is_never_known(iris):

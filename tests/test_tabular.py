@@ -23,6 +23,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skdam import DenseAssociativeMemoryClassifier, make_tabular_classifier
 from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder
 from skdam.tabular.blend import _calibrate, _greedy_weights, _log_probabilities
+from skdam.tabular.columns import (
+    category_columns,
+    make_column_transformer,
+    number_columns,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -337,6 +342,7 @@ def test_numbers_in_strings_warn():
     [
         ("abc", "'size' must hold numbers"),
         (np.inf, "'size' holds inf"),
+        (-1e200, "'size' holds 1e\\+200"),
         (1e200, "'size' holds 1e\\+200"),
         (10**400, "'size' must hold numbers"),
         (pd.Timestamp("2020"), "'size' must hold numbers"),
@@ -481,3 +487,41 @@ def test_the_only_row_of_a_class_with_a_weight_is_never_left_out():
     clf = BlendedClassifier(KINDS[1:], random_state=0).fit(X, y, weights)
     for model in clf.estimators_["bayes"]:
         assert (model.class_prior_ > 0).all()
+
+
+def test_numbers_are_standardised_and_missing_ones_the_median():
+    size = np.array([1.0, 2, 3, 4, 90, np.nan])
+    found = make_column_transformer().fit_transform(pd.DataFrame({"size": size}))
+    filled = np.where(np.isnan(size), 3, size)
+    assert_allclose(found[:, 0], (filled - filled.mean()) / filled.std())
+    assert_allclose(found[:, 1], [-(0.2**0.5)] * 5 + [5**0.5])
+
+
+def test_what_is_unknown_is_among_the_rarest_categories():
+    codes = [f"code {i}" for i in range(40) for _ in range(2 if i < 29 else 1)]
+    columns = make_column_transformer().fit(pd.DataFrame({"code": codes}))
+    new = pd.DataFrame({"code": ["code 0", "code 39", "elsewhere"]})
+    first, rare, unknown = columns.transform(new)
+    assert first.sum() == rare.sum() == unknown.sum() == 1
+    assert_array_equal(unknown, rare)
+    assert (first != rare).any()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "boolean", "object"])
+def test_truth_values_are_a_category(dtype):
+    X = pd.DataFrame({"open": pd.Series([True, False] * 6, dtype=dtype)})
+    assert number_columns(X) == [] and category_columns(X) == [0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_some_numbers_among_strings_do_not_warn():
+    X = pd.DataFrame({"room": [f"{i}" if i % 2 else f"{i} b" for i in range(90)]})
+    assert category_columns(X) == [0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_equal_edges_are_taken_once():
+    X = np.repeat([0.0, 1.0, 5.0], [30, 50, 20])[:, None]
+    encoder = PiecewiseLinearEncoder(n_edges=40, random_state=0).fit(X)
+    assert (np.diff(encoder.edges_[0]) > 0).all()
+    assert np.isfinite(encoder.transform(X)).all()
