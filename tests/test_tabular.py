@@ -471,3 +471,13 @@ def test_a_blend_takes_what_all_kinds_take():
     assert not tags.allow_nan and not tags.sparse
     tags = get_tags(BlendedClassifier([memory])).input_tags
     assert tags.allow_nan and tags.sparse
+
+
+def test_data_that_cannot_be_coded_leave_a_fitted_encoder_as_it_was():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=["a", "b"])
+    encoder = PiecewiseLinearEncoder(random_state=0).fit(X)
+    expected = encoder.transform(X)
+    for bad in (X.rename(columns={"a": "c"}) * np.nan, X[["b"]] * np.inf):
+        with pytest.raises(ValueError):
+            encoder.fit(bad)
+        assert_array_equal(encoder.transform(X), expected)
