@@ -128,6 +128,8 @@ def columns_of(X: Any) -> list[tuple[Any, Any]]:
     """Return the names of the columns of a table, or their numbers, and the columns."""
     if hasattr(X, "iloc") and hasattr(X, "columns"):
         return [(name, X.iloc[:, place]) for place, name in enumerate(X.columns)]
+    if hasattr(X, "collect"):
+        return []  # The values are yet to be computed.
     if hasattr(X, "columns") and not sparse.issparse(X):
         return [(name, X[name]) for name in X.columns]
     values = np.empty(0) if sparse.issparse(X) else np.asarray(X)
