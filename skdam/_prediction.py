@@ -27,6 +27,7 @@ from ._validation import (
     check_dense,
     check_known_labels,
     check_labels,
+    check_room,
     check_samples,
     decode,
     encode,
@@ -321,20 +322,22 @@ class PredictionMixin:
                 check_consistent_length(X, codes)
             given = codes >= 0
             states[given] = 2 * np.eye(len(classes))[codes[given]] - 1
-        found = network.complete(
-            X,
-            states,
-            *self._feature_range(),
-            step=float(step),
-            max_iter=int(max_iter),
-            keep_samples=bool(return_trajectory),
-        )
+        with np.errstate(over="ignore"):
+            found = network.complete(
+                X,
+                states,
+                *self._feature_range(),
+                step=float(step),
+                max_iter=int(max_iter),
+                keep_samples=bool(return_trajectory),
+            )
         xp = array_namespace(found.energies)
         if not xp.all(xp.isfinite(found.energies)):
             raise ValueError(
                 "X holds numbers too large for the energy, which is not finite at "
                 f"temperature {self.temperature_:.4g}."
             )
+        check_room(found.X, X)
         n_moving = int(xp.sum(xp.astype(~found.converged, xp.int64)))
         if n_moving:
             warnings.warn(

@@ -41,6 +41,7 @@ __all__ = [
     "check_init",
     "check_known_labels",
     "check_labels",
+    "check_room",
     "check_samples",
     "check_training_data",
     "check_validation_data",
@@ -171,6 +172,16 @@ def check_dense(X: Any, purpose: str) -> None:
     """Refuse sparse samples, for a purpose that changes any of their features."""
     if sparse.issparse(X):
         raise TypeError(f"X is sparse, but {purpose}; pass X.toarray().")
+
+
+def check_room(completed: Any, X: Any) -> None:
+    """Refuse samples whose precision cannot hold what was completed in them."""
+    xp = array_namespace(completed)
+    if not xp.all(xp.isfinite(completed)):
+        raise ValueError(
+            f"X is of type {X.dtype}, in which what was recalled is not finite; pass X "
+            "in double precision."
+        )
 
 
 def as_numbers(X: Any, name: str) -> Any:

@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._devices import Device, check_same_device, take_rows, to_numpy
 from ._state import PlainStateMixin
 from ._validation import (
+    check_room,
     check_samples,
     in_type,
     naming,
@@ -514,8 +515,10 @@ class ContinuousAssociativeMemory(
 
         blocks = in_blocks(recall, X.shape[0], stored.matrix)
         ends = xp.concat([block.states for block in blocks])
-        recalled = xp.astype(ends * stored.scale + stored.centre, X.dtype, copy=False)
-        recalled = xp.where(clamped, X, recalled)
+        with np.errstate(over="ignore"):
+            ends = ends * stored.scale + stored.centre
+            recalled = xp.where(clamped, X, xp.astype(ends, X.dtype, copy=False))
+        check_room(recalled, X)
         n_moving = sum(np.count_nonzero(~block.settled) for block in blocks)
         if n_moving:
             warnings.warn(

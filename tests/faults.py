@@ -280,6 +280,14 @@ continuous_energies.py: continuous_energies: the threshold of entmax is a step t
 - tau = tau + xp.clip(step, min=0)
 + tau = tau + xp.clip(step, min=0) / 2; break
 
+continuous_energies.py: continuous_memory: kernels of small powers reach the closest
+- if self.power < 3:
++ if self.power == 1:
+
+_prediction.py: completion: what does not fit in the precision of X is infinite
+- check_room(found.X, X)
++ pass
+
 completion.py: completion: steps that raise the energy are taken
 - falls = moves & (new_E <= E)
 + falls = moves

@@ -474,3 +474,13 @@ def test_a_unit_that_no_memory_knows_stays():
     )
     assert found.state.tolist() == [[1, 0.3]]
     assert found.converged.all()
+
+
+def test_what_does_not_fit_in_the_precision_of_X_is_refused():
+    X = np.random.default_rng(0).normal(size=(30, 3)) * 1e40
+    clf = DenseAssociativeMemoryClassifier(5, max_iter=2, random_state=0)
+    clf.fit(X, np.arange(30) % 2)
+    cues = np.array([[np.nan, 0, 0]], np.float32)
+    with np.errstate(all="raise"), pytest.raises(ValueError, match="X is of type"):
+        clf.recall(cues)
+    assert np.isfinite(clf.recall(cues.astype(float)).X).all()

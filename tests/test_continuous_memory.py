@@ -657,3 +657,11 @@ def test_calls_before_fit_and_of_other_widths():
         memory.score(data(3), data(4))
     with pytest.raises(ValueError, match="y holds NaN"):
         memory.score(halves(data(3)), halves(data(3)))
+
+
+def test_what_does_not_fit_in_the_precision_of_X_is_refused():
+    memory = ContinuousAssociativeMemory().fit(data() * 1e40)
+    cue = np.array([[np.nan, 0, 0, 0, 0]], np.float32)
+    with np.errstate(all="raise"), pytest.raises(ValueError, match="X is of type"):
+        memory.recall(cue)
+    assert np.isfinite(memory.recall(cue.astype(float))).all()

@@ -525,3 +525,13 @@ def test_equal_edges_are_taken_once():
     encoder = PiecewiseLinearEncoder(n_edges=40, random_state=0).fit(X)
     assert (np.diff(encoder.edges_[0]) > 0).all()
     assert np.isfinite(encoder.transform(X)).all()
+
+
+def test_data_that_cannot_be_coded_leave_a_fitted_encoder_as_it_was():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=["a", "b"])
+    encoder = PiecewiseLinearEncoder(random_state=0).fit(X)
+    expected = encoder.transform(X)
+    for bad in (X.rename(columns={"a": "c"}) * np.nan, X[["b"]] * np.inf):
+        with pytest.raises(ValueError):
+            encoder.fit(bad)
+        assert_array_equal(encoder.transform(X), expected)

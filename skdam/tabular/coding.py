@@ -16,6 +16,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._validation import restored_on_error
+
 __all__ = ["PiecewiseLinearEncoder"]
 
 
@@ -81,7 +83,8 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         self : object
             The fitted encoder.
         """
-        X = validate_data(self, X, dtype=np.float64)
+        with restored_on_error(self):
+            X = validate_data(self, X, dtype=np.float64)
         rng = check_random_state(self.random_state)
         self.edges_, self._means, self._scales = [], [], []
         for column in X.T:
