@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import sklearn
+from sklearn.utils.fixes import parse_version
 
 FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
 if not FOLDER.exists():
@@ -20,6 +22,8 @@ from _measure import Report, rounded  # noqa: E402
 
 from skdam import DenseAssociativeMemoryClassifier  # noqa: E402
 from skdam.datasets import MNIST  # noqa: E402
+
+HAS_CALLBACKS = parse_version(sklearn.__version__) >= parse_version("1.9")
 
 
 def test_parts_of_the_data_are_disjoint():
@@ -94,6 +98,7 @@ def test_first_epoch_under_a_threshold(errors, expected):
     assert long_run.first_under(0.02, errors) == expected
 
 
+@pytest.mark.skipif(not HAS_CALLBACKS, reason="callbacks need scikit-learn 1.9")
 def test_a_run_that_was_killed_goes_on(tmp_path, small, monkeypatch):
     def followed(folder, max_iter=6):
         report = Report(folder / "long_run.json", "digits")
