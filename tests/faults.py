@@ -60,8 +60,8 @@ learning_rule.py: backends training: memories are not held above -1
 + return xp.clip(memories + learning_rate * velocity.values, -2, 1), velocity
 
 _backends/cpu.py: backends training: the largest component is that of the last tile
-- peak = largest if peak is None else np.maximum(peak, largest, out=peak)
-+ peak = largest
+- np.maximum(peak, highest, out=peak)
++ peak = highest
 
 _backends/cpu.py: backends training: weights do not change the gradient
 - delta += self.log_weights[a:b]

@@ -50,7 +50,7 @@ CHUNK_ELEMENTS = 2**20
 MOST_PREPARED_BYTES = 2**30
 """Samples up to which all of them are kept as inputs, beside the samples themselves."""
 
-TILE_ELEMENTS = 2**16
+TILE_ELEMENTS = 2**17
 """Elements of the memories that are moved at once, so that they stay in the cache."""
 
 MEMORIES_IN_SHARD = 1000
@@ -59,8 +59,9 @@ MEMORIES_IN_SHARD = 1000
 COMPACT_ABOVE = 2**24
 """Multiplications in a step above which samples are left out by copying the others."""
 
-maximum_of = np.maximum.reduce
-"""The method ``max`` without its detours, which cost as much as a small array."""
+maximum_of, minimum_of = np.maximum.reduce, np.minimum.reduce
+"""The methods ``max`` and ``min`` without their detours, which cost as much as a small
+array."""
 
 SCORE_LIMIT = 80.0
 """Margins beyond which ln(1 + e^z) is z in every digit of double precision."""
@@ -106,12 +107,17 @@ class Shard:
     def move(self, v: Any, slopes: np.ndarray, rate: np.floating, tiny: float) -> None:
         """Add the gradient to the velocity, and move the memories."""
         np.matmul(v.T, slopes, out=self.gradient[: len(self.visible)])
-        peak = None
+        peak = trough = None
         for tile in self.tiles:
             u = self.velocity[tile]
             u += self.gradient[tile]
-            largest = maximum_of(np.abs(u, out=self.change[: len(u)]), axis=0)
-            peak = largest if peak is None else np.maximum(peak, largest, out=peak)
+            highest, lowest = maximum_of(u, axis=0), minimum_of(u, axis=0)
+            if peak is None:
+                peak, trough = highest, lowest
+            else:
+                np.maximum(peak, highest, out=peak)
+                np.minimum(trough, lowest, out=trough)
+        np.maximum(peak, np.negative(trough, out=trough), out=peak)
         np.maximum(peak, tiny, out=peak)
         np.divide(rate, peak, out=peak)
         for tile in self.tiles:
