@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 from scipy import sparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import (
     assert_all_finite,
@@ -88,7 +88,7 @@ def naming(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def naming_columns(X: Any, name: str) -> Iterator[None]:
+def naming_columns(X: Any, name: str, estimator: Any) -> Iterator[None]:
     """Let errors name the columns of a table that hold anything but numbers."""
     try:
         yield
@@ -105,11 +105,15 @@ def naming_columns(X: Any, name: str) -> Iterator[None]:
         example = next(iter(strangers.values()))
         reason = "" if isinstance(example, str | bytes) else f" ({error})"
         kind = TypeError if isinstance(error, TypeError) else ValueError
+        remedy = "Encode them first."
+        if is_classifier(estimator):
+            remedy = (
+                "Encode them first, or use skdam.make_tabular_classifier, which takes "
+                "tables with categories and missing values as they are."
+            )
         raise kind(
             f"{name} must hold numbers, but its columns {list(strangers)} hold "
-            f"{example!r}, for example{reason}. Encode them first, or use "
-            "skdam.make_tabular_classifier, which takes tables with categories and "
-            "missing values as they are."
+            f"{example!r}, for example{reason}. {remedy}"
         ) from error
 
 
@@ -142,7 +146,11 @@ def check_samples(
     Features are compared by their names, where X is a data frame.
     """
     # NumPy would warn of the sum of what is infinite, which is refused.
-    with naming(name), naming_columns(X, name), np.errstate(invalid="ignore"):
+    with (
+        naming(name),
+        naming_columns(X, name, estimator),
+        np.errstate(invalid="ignore"),
+    ):
         X = as_numbers(X, name)
         if name == "X":
             X = validate_data(estimator, X, **SAMPLES, reset=reset)

@@ -24,8 +24,8 @@ numbers, 44 MB) and the overlaps about 6 times (6 B K, 24 MB) in tiles that stay
 cache: predicted are 2 to 3 ms on two cores where the products take 10 to 11. Measured
 are 4: tiles of 2^17 elements, and the largest component from maximum and minimum in
 place of magnitudes, raised the share of the products' rate from 0.68 to 0.71. Tiles of
-columns, in which the velocity would be read once, were slower: 7.4 ms or more for 6.6 ms
-of the backward product and the update on one core.
+columns, in which the velocity would be read once, were slower: 7.4 ms or more, for the
+backward product and the update on one core, which take 6.6 ms.
 """
 
 from __future__ import annotations
