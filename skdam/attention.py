@@ -22,8 +22,8 @@ __all__ = ["Recalled", "StoredVectors", "store"]
 
 Array = Any
 
-BLOCK_SIZE = 6_000_000
-"""Similarities that are computed at a time."""
+LEAST_BLOCK_SIZE, BLOCK_SIZE = 1_000_000, 6_000_000
+"""Similarities that a thread computes at a time, at least; and all threads together."""
 
 MOST_VECTORS = 1000
 """Stored vectors whose separation from the others is looked at."""
@@ -142,7 +142,9 @@ def in_blocks(function: Callable, n_rows: int, stored: Array) -> list:
     # Threads of our own pay for NumPy alone.
     on_host = isinstance(stored, np.ndarray)
     with thread_team(n_rows * n_memories * width if on_host else 0) as team:
-        size = max(1, min(BLOCK_SIZE // n_memories, -(-n_rows // team.count)))
+        # Together, the blocks of all threads are as large; but products want rows.
+        block_size = max(BLOCK_SIZE // team.count, LEAST_BLOCK_SIZE)
+        size = max(1, min(block_size // n_memories, -(-n_rows // team.count)))
         rows = [slice(a, min(a + size, n_rows)) for a in range(0, n_rows, size)]
 
         def quietly(block: slice):

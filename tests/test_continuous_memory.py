@@ -201,6 +201,7 @@ def test_a_row_does_not_depend_on_the_others(monkeypatch):
     alone = np.concatenate([memory.recall(cue[None]) for cue in cues])
     assert_allclose(alone, expected, rtol=1e-12)
     monkeypatch.setattr(attention, "BLOCK_SIZE", 200)
+    monkeypatch.setattr(attention, "LEAST_BLOCK_SIZE", 1)
     again, energies_again = memory.recall(cues, return_trajectory=True)
     assert_allclose(again, expected, rtol=1e-12)
     assert_allclose(energies_again, energies, rtol=1e-12)
