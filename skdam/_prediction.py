@@ -100,7 +100,6 @@ class PredictionMixin:
         """Return X, checked to suit the fitted network."""
         check_is_fitted(self)
         check_same_device(X, self.network_.weights, f"{type(self).__name__}.{method}")
-        compute_device(self.device, X)  # An error where there is no such device.
         return check_samples(self, X)
 
     def decision_function(self, X: Any) -> Any:
@@ -203,16 +202,12 @@ class PredictionMixin:
             ``E = -sum_mu F(overlap / T)``, in double precision.
         """
         X = self._checked(X, "compute_energy")
+        compute_device(self.device, X)  # An error where there is no such device.
         states = self._states(y)
         with naming("X and y"):
             check_consistent_length(X, states)
         energies = self.network_.at(Device.of(X)).energies(X, states)
-        xp = array_namespace(energies)
-        if not xp.all(xp.isfinite(energies)):
-            raise ValueError(
-                "X holds numbers too large for the energy, which is not finite at "
-                f"temperature {self.temperature_:.4g}."
-            )
+        self._check_finite(energies)
         return energies
 
     def recall(
@@ -295,6 +290,7 @@ class PredictionMixin:
         True
         """
         X = self._checked(X, "recall")
+        compute_device(self.device, X)  # As in compute_energy.
         check_dense(X, "recall completes unknown features (NaN)")
         validate_parameter_constraints(
             {
@@ -321,7 +317,7 @@ class PredictionMixin:
             with naming("X and y"):
                 check_consistent_length(X, codes)
             given = codes >= 0
-            states[given] = 2 * np.eye(len(classes))[codes[given]] - 1
+            states[given] = targets_of(codes[given], states[given])
         with np.errstate(over="ignore"):
             found = network.complete(
                 X,
@@ -331,13 +327,9 @@ class PredictionMixin:
                 max_iter=int(max_iter),
                 keep_samples=bool(return_trajectory),
             )
-        xp = array_namespace(found.energies)
-        if not xp.all(xp.isfinite(found.energies)):
-            raise ValueError(
-                "X holds numbers too large for the energy, which is not finite at "
-                f"temperature {self.temperature_:.4g}."
-            )
+        self._check_finite(found.energies)
         check_room(found.X, X)
+        xp = array_namespace(found.energies)
         n_moving = int(xp.sum(xp.astype(~found.converged, xp.int64)))
         if n_moving:
             warnings.warn(
@@ -351,6 +343,14 @@ class PredictionMixin:
         settled = xp.asarray(codes, dtype=found.y.dtype, device=device(found.y))
         settled = xp.where(settled < 0, found.y, settled)
         return replace(found, y=decode(settled, self.classes_))
+
+    def _check_finite(self, energies: Any) -> None:
+        xp = array_namespace(energies)
+        if not xp.all(xp.isfinite(energies)):
+            raise ValueError(
+                "X holds numbers too large for the energy, which is not finite at "
+                f"temperature {self.temperature_:.4g}."
+            )
 
     def _feature_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of each feature's range in the training data."""
