@@ -365,11 +365,14 @@ class _Orders:
         self._drawn = None
         return order
 
-    def draw_ahead(self) -> None:
-        """Draw the next order, if it is not drawn yet."""
-        if self._rng is not None and self._drawn is None:
+    def draw_ahead(self) -> np.ndarray | None:
+        """Draw the next order, if it is not drawn yet, and return it."""
+        if self._rng is None:
+            return None
+        if self._drawn is None:
             state = self._rng.get_state(legacy=False)
             self._drawn = state, self._rng.permutation(self._n_samples)
+        return self._drawn[1]
 
     def generator(self) -> dict[str, Any] | None:
         """Return the state of the generator, as if nothing had been drawn ahead."""

@@ -7,7 +7,7 @@ A trainer descends one step for every minibatch of an epoch. It offers
 
 - ``epoch(number, order, temperature, meanwhile)``: train for one epoch; return its
   :class:`EpochMetrics`. A trainer whose device works by itself calls ``meanwhile()``
-  while it waits;
+  while it waits, which returns the order of the next epoch, or None;
 - ``network``: the network as it is now, at the temperature of the epoch;
 - ``velocity()``: the velocities of the memories, a
   :class:`~skdam.learning_rule.Scaled`; from them and the network, another trainer of

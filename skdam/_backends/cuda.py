@@ -349,6 +349,7 @@ class CudaTrainer(_Scoring):
         self._empty("d_connections", n_classes, n_memories)
         self._empty("idle", n_memories)
         self._order = self._empty("rows", n_samples)
+        self._sent_order: np.ndarray | None = None
         self._totals = self._empty("totals", 3)
         if velocity is None:
             velocity = Scaled(np.zeros(network.weights.shape), np.zeros(n_memories))
@@ -370,7 +371,7 @@ class CudaTrainer(_Scoring):
         number: int,
         order: np.ndarray | None,
         temperature: float,
-        meanwhile: Callable[[], None] | None = None,
+        meanwhile: Callable[[], np.ndarray | None] | None = None,
     ) -> EpochMetrics:
         settings = self.settings
         self.network = replace(self.network, update=settings.update(temperature))
@@ -383,7 +384,8 @@ class CudaTrainer(_Scoring):
             self._send("shifts", noise.shifts)
         if order is None:
             order = np.arange(len(self._order))
-        self._sender.send(order.astype(np.int32), self._order)
+        if order is not self._sent_order:
+            self._send_order(order)
         self._totals.fill(0)
         if options != self._options:
             # The first epoch is launched: libraries load what they need.
@@ -395,10 +397,15 @@ class CudaTrainer(_Scoring):
             self._steps(order, 0, len(self._batches))
         for graph in self._graphs:
             graph.launch()
-        if meanwhile is not None:
-            meanwhile()
+        if meanwhile is not None and (next_order := meanwhile()) is not None:
+            # The device takes it when this epoch no longer needs its own.
+            self._send_order(next_order)
         loss, weight, hits = _gpu.cupy.asnumpy(self._totals).tolist()
         return EpochMetrics(loss / weight, hits / len(order))
+
+    def _send_order(self, order: np.ndarray) -> None:
+        self._sent_order = order
+        self._sender.send(order.astype(np.int32), self._order)
 
     def _record(self, order: np.ndarray) -> list[Any]:
         """Return what an epoch launches as graphs; none where that fails."""
