@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,7 +15,6 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     Interval,
@@ -33,23 +31,25 @@ from ._devices import (
     n_stored,
     to_numpy,
 )
-from ._diagnosis import describe_failure, likeliest_cause
+from ._diagnosis import (
+    describe_failure,
+    likeliest_cause,
+    warn_if_batch_differs,
+    warn_if_scales_differ,
+)
+from ._labels import on_device
 from ._prediction import PredictionMixin
 from ._resolve import Settings, resolve
 from ._samples import Samples, describe
 from ._state import PlainStateMixin
 from ._training import Stopping, TrainingState, initial_weights, train
+from ._training_data import check_training_data, split_training_data
 from ._validation import (
     as_python,
     check_init,
-    check_training_data,
-    check_validation_data,
     in_type,
-    on_device,
     python_parameters,
     restored_on_error,
-    warn_if_batch_differs,
-    warn_if_scales_differ,
 )
 from .energies import ENERGY_CONSTRAINT, Energy, get_energy
 from .network import Network
@@ -563,8 +563,8 @@ class DenseAssociativeMemoryClassifier(
             described = describe_params(params)
             whole, has_validation = samples, validation[0] is not None
         rng = check_random_state(self.random_state)
-        samples, validation = self._validation_data(
-            samples, *validation, classes, home, rng
+        samples, validation = split_training_data(
+            self, samples, validation, classes, home, rng
         )
         if checkpoint is not None:
             others = validation if has_validation else None
@@ -615,60 +615,6 @@ class DenseAssociativeMemoryClassifier(
         self._run = run if incremental else None
         self._report(run, samples, settings, incremental)
         return self
-
-    def _validation_data(
-        self, samples, X_val, y_val, sample_weight_val, classes, home, rng
-    ):
-        """Return the samples to train on, and validation data if there are any."""
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val must be given together.")
-        if X_val is not None:
-            return samples, check_validation_data(
-                self,
-                X_val,
-                y_val,
-                sample_weight_val,
-                classes,
-                samples.codes.ndim == 2,
-                home,
-            )
-        if sample_weight_val is not None:
-            raise ValueError("sample_weight_val needs X_val and y_val.")
-        if not self.early_stopping:
-            return samples, None
-        held_out = self._set_aside(samples.codes, rng)
-        kept = np.setdiff1d(np.arange(len(samples)), held_out)
-        validation = samples.take(held_out)
-        validation.weights = validation.sample_weights
-        return samples.take(kept), validation
-
-    def _set_aside(self, codes: np.ndarray, rng) -> np.ndarray:
-        """Draw the samples to validate on; each class keeps one to train on."""
-        fraction = float(self.validation_fraction)
-        if codes.ndim == 2:
-            if len(codes) < 2:
-                raise ValueError(
-                    "early_stopping=True cannot set the only sample aside; pass X_val "
-                    "and y_val."
-                )
-            most = min(len(codes) - 1, math.ceil(fraction * len(codes)))
-            return rng.permutation(len(codes))[:most]
-        # A class of a single sample cannot be divided, and stays in training.
-        common = np.flatnonzero(np.bincount(codes)[codes] > 1)
-        if not common.size:
-            raise ValueError(
-                "early_stopping=True cannot set samples aside, as every class has a "
-                "single one; pass X_val and y_val."
-            )
-        try:
-            return train_test_split(
-                common, test_size=fraction, stratify=codes[common], random_state=rng
-            )[1]
-        except ValueError:
-            # Too few samples for one of each class on each side.
-            first_of_each_class = np.unique(codes, return_index=True)[1]
-            rest = rng.permutation(np.setdiff1d(common, first_of_each_class))
-            return rest[: math.ceil(fraction * len(common))]
 
     def _start(
         self, init, settings: Settings, n_classes: int, rng, incremental: bool

@@ -200,7 +200,7 @@ _validation.py: validation: masked values are what they would be
 - if np.ma.is_masked(X):
 + if False:
 
-_validation.py: validation: nullable labels become floats
+_labels.py: validation: nullable labels become floats
 - column_or_1d(labels if labels.dtype.kind in "biu" else y, warn=True)
 + column_or_1d(y, warn=True)
 
@@ -208,7 +208,7 @@ _backends/overlap_tables.py: validation: underflow in tables may be an error
 - with np.errstate(under="ignore"):
 + if True:
 
-_validation.py: classifier training: classes that y lacks may not have weights
+_weights.py: classifier training: classes that y lacks may not have weights
 - if strangers and unnamed:
 + if strangers:
 

@@ -14,10 +14,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 from skdam import DenseAssociativeMemory, DenseAssociativeMemoryClassifier
-from skdam._diagnosis import likeliest_cause
+from skdam._diagnosis import dominant_features, likeliest_cause
 from skdam._resolve import auto_confidence
 from skdam._samples import describe
-from skdam._validation import as_python, dominant_features
+from skdam._validation import as_python
 from skdam.capacity import simulate_bit_error
 from skdam.losses import LogLoss
 from skdam.network import Network

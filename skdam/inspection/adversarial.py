@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from .._devices import HOST, to_numpy
-from .._validation import check_dense, check_labels, check_samples, encode, naming
+from .._labels import check_labels, encode
+from .._validation import check_dense, check_equal_length, check_samples
 from ..network import Network
 from ._display import fitted_classifier
 
@@ -286,8 +287,7 @@ def _codes(target: Any, classes: np.ndarray, n_samples: int | None = None):
     if not len(labels):
         raise ValueError("target holds no labels.")
     if n_samples is not None:
-        with naming("X and target"):
-            check_consistent_length(np.empty(n_samples), labels)
+        check_equal_length("X and target", np.empty(n_samples), labels)
     return encode(labels, classes, "target")
 
 

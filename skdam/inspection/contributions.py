@@ -130,8 +130,9 @@ def decisive_memories(
 def _blocks_of_contributions(estimator: BaseEstimator, X: Any) -> Iterator[np.ndarray]:
     """Yield the relative contributions for some rows of X after the other."""
     clf, X = fitted_classifier(estimator, X)
-    states = clf._states(clf.predict(X))
+    labels = clf.predict(X)
     X = check_samples(clf, X)
+    states = clf._states(X, labels)
     network = clf.network_.at(Device.of(X))
     for _, x in network.overlaps(X, states):
         yield _relative(network.energy, x)
