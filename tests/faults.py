@@ -63,7 +63,7 @@ _backends/cpu.py: backends training: the largest component is that of the last t
 - np.maximum(peak, highest, out=peak)
 + peak = highest
 
-_backends/cpu.py: backends training: weights do not change the gradient
+_backends/cpu_losses.py: backends training: weights do not change the gradient
 - delta += self.log_weights[a:b]
 + pass
 

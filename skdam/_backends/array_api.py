@@ -83,11 +83,7 @@ class ArrayApiTrainer:
     ) -> EpochMetrics:
         settings, samples = self.settings, self.samples
         self.network = replace(self.network, update=settings.update(temperature))
-        noise = None
-        if settings.noise or settings.dropout:
-            noise = InputNoise.of_epoch(
-                settings.noise, settings.dropout, settings.seed, number
-            )
+        noise = InputNoise.of_settings(settings, number)
         if order is None:
             order = np.arange(len(samples))
         loss = weight = hits = 0.0

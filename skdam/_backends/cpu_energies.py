@@ -63,7 +63,7 @@ def choose_units(update: Update, largest_overlap: float, dtype: np.dtype) -> Uni
         )
     elif growth != "power":
         kind = FeedforwardUnits if feedforward else DifferenceUnits
-    elif _is_steep(energy.power, largest_overlap / update.temperature, dtype):
+    elif is_steep(energy.power, largest_overlap / update.temperature, dtype):
         kind = SteepFeedforwardUnits if feedforward else SteepDifferenceUnits
     elif feedforward:
         # Below n = 2 the slope x^(n-2) grows without bound towards 0.
@@ -75,7 +75,7 @@ def choose_units(update: Update, largest_overlap: float, dtype: np.dtype) -> Uni
     return kind(update)
 
 
-def _is_steep(power: float, largest: float, dtype: np.dtype) -> bool:
+def is_steep(power: float, largest: float, dtype: np.dtype) -> bool:
     """Tell whether sums of x^n may leave the range of the type, up or down."""
     if power <= 2:
         return False
@@ -243,8 +243,12 @@ class DifferenceUnits(Units):
         return s, None
 
     def gradient(self, x, connections, delta, log_weight, scale, out, d_connections):
-        flips = self.flips(connections)
         d_flips = np.zeros(connections.shape, x.dtype)
+        self.class_by_class(x, self.flips(connections), delta, out, d_flips)
+        self.finish(d_flips, out, scale, d_connections)
+
+    def class_by_class(self, x, flips, delta, out, d_flips):
+        """Write dC/dx, and add what each flip contributes to ``d_flips``."""
         total = delta.sum(axis=0)
         for rows in _tiles(x):
             np.multiply(self.activation(x[rows]), -total[rows, None], out=out[rows])
@@ -253,7 +257,6 @@ class DifferenceUnits(Units):
                 flipped *= delta[alpha, rows, None]
                 out[rows] += flipped
                 d_flips[alpha] += flipped.sum(axis=0)
-        self.finish(d_flips, out, scale, d_connections)
 
     def finish(self, d_flips, out, scale, d_connections):
         d_connections[...] = self.share(d_flips, out)
@@ -325,15 +328,7 @@ class BinomialDifferenceUnits(DifferenceUnits):
             some, own, d_overlaps = x[block], delta[:, block], out[block]
             near = self._near(some)
             if near.size > MAX_NEAR_SHARE * some.size:
-                total = own.sum(axis=0)
-                for rows in _tiles(some):
-                    rest = self.activation(some[rows])
-                    np.multiply(rest, -total[rows, None], out=d_overlaps[rows])
-                    for alpha, flip in enumerate(flips):
-                        flipped = self.activation(some[rows] + flip)
-                        flipped *= own[alpha, rows, None]
-                        d_overlaps[rows] += flipped
-                        d_flips[alpha] += flipped.sum(axis=0)
+                self.class_by_class(some, flips, own, d_overlaps, d_flips)
                 continue
             d_near = self._near_gradient(some, flips, near, own, d_flips)
             for tile in _tiles(some):
@@ -543,11 +538,6 @@ def scratch(
     if held is None or held.size < size:
         held = _local.__dict__[slot, like.dtype] = np.empty(size, like.dtype)
     return held[:size].reshape(shape)
-
-
-def free_scratch() -> None:
-    """Give the scratch arrays of this thread back."""
-    _local.__dict__.clear()
 
 
 def _powers_of(x: np.ndarray, n: int) -> list[np.ndarray]:

@@ -41,6 +41,7 @@ from ..learning_rule import Scaled
 from ..losses import MANY, BinaryLogLoss, LogLoss, PowerError
 from ..updates import EnergyDifference
 from . import EpochMetrics, minibatches
+from .cpu_energies import is_steep
 from .inputs import POOL_SIZE, InputNoise, dense_rows, noise_pool
 
 __all__ = ["CudaTrainer", "forward", "trainer", "working_bytes"]
@@ -72,8 +73,6 @@ STEPS = 8
 RECORDINGS = 3
 """How often an epoch is recorded, since what other threads do may spoil it."""
 
-MAX_DIRECT_POWER = 8
-
 NO_NOISE = InputNoise(0.0, 0.0, (0, 0))
 
 OPTIONAL = """rows next_rows hashes shifts pool transposed codes weights delta
@@ -91,7 +90,7 @@ def source(energy: Energy) -> str:
     return "".join([*parts[:2], energy.cuda_source, parts[2]])
 
 
-def compile_options(network: Any, largest: float | None = None) -> tuple[str, ...]:
+def compile_options(network: Any, largest: float = math.inf) -> tuple[str, ...]:
     """Return the compiler's options that make the source one network's.
 
     No overlap exceeds ``largest``, in neurons; by default there is no bound.
@@ -123,16 +122,12 @@ def compile_options(network: Any, largest: float | None = None) -> tuple[str, ..
     return "--std=c++17", *(f"-D{name}={value}" for name, value in settings.items())
 
 
-def _is_steep(network: Any, largest: float | None) -> bool:
+def _is_steep(network: Any, largest: float) -> bool:
     """Tell whether sums of F(x) may leave the range of the type, up or down."""
-    energy = network.energy
-    if energy.growth != "power" or energy.power <= 2:
+    energy, dtype = network.energy, network.weights.dtype
+    if energy.growth != "power":
         return energy.growth == "exponential"
-    if energy.power > MAX_DIRECT_POWER or largest is None:
-        return True
-    log_largest = math.log(max(largest / network.temperature, 1e-300))
-    room = 0.5 * math.log(np.finfo(network.weights.dtype).max)
-    return energy.power * abs(log_largest) > room
+    return is_steep(energy.power, largest / network.temperature, dtype)
 
 
 @cache
@@ -185,7 +180,7 @@ class _Scoring:
         network: Any,
         batch_size: int,
         lease: _gpu.Lease,
-        largest: float | None = None,
+        largest: float = math.inf,
         n_bytes: int = 0,
     ):
         self.lease = lease
@@ -375,12 +370,11 @@ class CudaTrainer(_Scoring):
     ) -> EpochMetrics:
         settings = self.settings
         self.network = replace(self.network, update=settings.update(temperature))
-        std, dropout = settings.noise, settings.dropout
-        noise = InputNoise.of_epoch(std, dropout, settings.seed, number)
+        noise = InputNoise.of_settings(settings, number) or NO_NOISE
         options, rate = self._options, settings.learning_rate.at(number)
         tolerance = settings.gradient_tolerance
         self.take_settings(rate, settings.momentum, noise, tolerance)
-        if std or dropout:
+        if noise is not NO_NOISE:
             self._send("shifts", noise.shifts)
         if order is None:
             order = np.arange(len(self._order))

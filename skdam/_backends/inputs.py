@@ -90,6 +90,14 @@ class InputNoise:
         shifts = np.random.SeedSequence([seed, epoch]).generate_state(2)
         return cls(std, dropout, (int(shifts[0]), int(shifts[1])))
 
+    @classmethod
+    def of_settings(cls, settings: Any, epoch: int) -> InputNoise | None:
+        """Return the noise of an epoch of a training, or None without any."""
+        std, dropout = settings.noise, settings.dropout
+        if std or dropout:
+            return cls.of_epoch(std, dropout, settings.seed, epoch)
+        return None
+
     @property
     def amplitude(self) -> float:
         """The largest noise there is."""
