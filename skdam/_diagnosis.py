@@ -141,21 +141,17 @@ def likeliest_cause(statistics: Statistics, temperature_ratio: float) -> str:
     return "training was too short, or the temperature does not suit"
 
 
-def warn_if_scales_differ(statistics: Statistics, name: str, stacklevel: int) -> None:
+def warn_if_scales_differ(statistics: Statistics, stacklevel: int) -> None:
     """Warn if a few of the features are all that overlaps can tell."""
     few, share = dominant_features(statistics)
     if not len(few):
         return
     listed = ", ".join(map(str, few[:5])) + (", ..." if len(few) > 5 else "")
-    which = (
-        f"Feature {listed} of {name} has"
-        if len(few) == 1
-        else (f"Features {listed} of {name} have")
-    )
+    which, have = ("Feature", "has") if len(few) == 1 else ("Features", "have")
     warnings.warn(
-        f"{which} {share:.2%} of the variance of all {len(statistics.std)}, so that "
-        "the others hardly count in the overlaps. Scale the features first, with "
-        "StandardScaler for example.",
+        f"{which} {listed} of X {have} {share:.2%} of the variance of all "
+        f"{len(statistics.std)}, so that the others hardly count in the overlaps. "
+        "Scale the features first, with StandardScaler for example.",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

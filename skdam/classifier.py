@@ -16,10 +16,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import (
-    Interval,
-    StrOptions,
-)
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
@@ -55,6 +52,12 @@ from .energies import ENERGY_CONSTRAINT, Energy, get_energy
 from .network import Network
 
 __all__ = ["DenseAssociativeMemoryClassifier"]
+
+AUTO = StrOptions({"auto"})
+COUNT = Interval(Integral, 1, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+SHARE = Interval(Real, 0, 1, closed="left")
 
 EARLY, LONG = 20, 5
 """Epochs after which a network should have learned something, and how many times as
@@ -320,51 +323,36 @@ class DenseAssociativeMemoryClassifier(
     """
 
     _parameter_constraints: dict = {
-        "n_memories": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
+        "n_memories": [COUNT, AUTO],
         "power": [Interval(Real, 1, None, closed="left")],
         "energy": ENERGY_CONSTRAINT,
         "formulation": [StrOptions({"feedforward", "energy"})],
-        "temperature": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="neither"),
-        ],
+        "temperature": [AUTO, POSITIVE],
         "temperature_ramp": [tuple, None],
         "loss": [StrOptions({"power", "log_loss"})],
         "error_exponent": [Interval(Real, 1, None, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_init": [POSITIVE],
         "learning_rate": [StrOptions({"linear", "exponential", "constant"})],
         "learning_rate_decay": [Interval(Real, 0, 1, closed="right")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
-        "init": [StrOptions({"auto"}), tuple, "array-like"],
+        "momentum": [SHARE],
+        "batch_size": [AUTO, COUNT],
+        "max_iter": [COUNT, None],
+        "init": [AUTO, tuple, "array-like"],
         "shuffle": ["boolean"],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "tol": [NOT_NEGATIVE, None],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [COUNT],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "device": [str],
-        "gradient_tolerance": [Interval(Real, 0, 1, closed="left")],
-        "reinit_dead": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
-        "intercept_scaling": [
-            Interval(Real, 0, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
-        "input_dropout": [Interval(Real, 0, 1, closed="left")],
-        "input_noise": [
-            Interval(Real, 0, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
+        "gradient_tolerance": [SHARE],
+        "reinit_dead": [Interval(Real, 0, 1, closed="both"), AUTO],
+        "intercept_scaling": [NOT_NEGATIVE, AUTO],
+        "input_dropout": [SHARE],
+        "input_noise": [NOT_NEGATIVE, AUTO],
     }
 
     def __init__(
@@ -573,7 +561,7 @@ class DenseAssociativeMemoryClassifier(
             del whole
         statistics = describe(samples.X, samples.weights)
         if previous is None:
-            warn_if_scales_differ(statistics, "X", stacklevel=4)
+            warn_if_scales_differ(statistics, stacklevel=4)
         n_seen = len(samples)
         # A network that was made of another one has seen no samples.
         earlier = getattr(self, "_statistics", None)
@@ -596,14 +584,16 @@ class DenseAssociativeMemoryClassifier(
         flop = 4 * n_stored(samples.X) * settings.n_memories
         n_epochs = 1 if incremental else settings.max_iter
         device = compute_device(self.device, X, flop * n_epochs)
-        samples.X = in_type(samples.X, getattr(home.xp, settings.dtype), "X")
+        dtype = getattr(home.xp, settings.dtype)
+        samples.X = in_type(samples.X, dtype, "X")
         if validation is not None:
-            dtype = getattr(home.xp, settings.dtype)
             validation.X = in_type(validation.X, dtype, "X_val")
         self.classes_ = on_device(classes, home)
         self.sparse_output_ = sparse.issparse(y)
         with device.session("Lower n_memories or batch_size."):
-            run = self._start(params["init"], settings, len(classes), rng, incremental)
+            run = self._start(
+                params["init"], settings, len(classes), rng, previous, incremental
+            )
             run.network = run.network.at(device, copy=True)
             if file is not None:
                 file.restore(run, settings, rng)
@@ -613,43 +603,55 @@ class DenseAssociativeMemoryClassifier(
                 run, samples, validation, settings, given, home, rng, incremental, file
             )
         self._run = run if incremental else None
-        self._report(run, samples, settings, incremental)
+        if run.interrupted:
+            warnings.warn(
+                f"Training was interrupted after {self.n_iter_} epochs; the best "
+                "memories so far are kept.",
+                stacklevel=4,
+            )
+        if not incremental:
+            self._diagnose(run, self._scores, samples, settings, stacklevel=5)
         return self
 
     def _start(
-        self, init, settings: Settings, n_classes: int, rng, incremental: bool
+        self,
+        init,
+        settings: Settings,
+        n_classes: int,
+        rng,
+        previous: Network | None,
+        incremental: bool,
     ) -> TrainingState:
         """Return the run to train: from new memories, or on from previous ones."""
-        run = getattr(self, "_run", None)
-        if hasattr(self, "network_") and (incremental or self.warm_start):
-            network = replace(
-                self.network_,
-                intercept=settings.intercept,
-                loss=settings.loss,
-                input_scale=settings.input_scale,
-                confidence=settings.confidence,
-            )
-            if not incremental:
-                return TrainingState(network)
-            if run is None:
-                n_epochs, curve, velocity = self.n_iter_, self.loss_curve_, None
-            else:
-                n_epochs, curve, velocity = run.n_epochs, run.loss_curve, run.velocity
+        if previous is None:
+            shape = self.n_features_in_, int(bool(settings.intercept)), n_classes
             return TrainingState(
-                network, velocity, n_epochs, n_epochs, loss_curve=list(curve)
+                Network(
+                    initial_weights(init, shape, settings, rng),
+                    self.n_features_in_,
+                    settings.intercept,
+                    settings.update(settings.temperature),
+                    settings.loss,
+                    settings.input_scale,
+                    settings.confidence,
+                )
             )
-        n_intercepts = int(bool(settings.intercept))
-        shape = self.n_features_in_, n_intercepts, n_classes
+        network = replace(
+            previous,
+            intercept=settings.intercept,
+            loss=settings.loss,
+            input_scale=settings.input_scale,
+            confidence=settings.confidence,
+        )
+        if not incremental:
+            return TrainingState(network)
+        run = getattr(self, "_run", None)
+        if run is None:
+            n_epochs, curve, velocity = self.n_iter_, self.loss_curve_, None
+        else:
+            n_epochs, curve, velocity = run.n_epochs, run.loss_curve, run.velocity
         return TrainingState(
-            Network(
-                initial_weights(init, shape, settings, rng),
-                self.n_features_in_,
-                settings.intercept,
-                settings.update(settings.temperature),
-                settings.loss,
-                settings.input_scale,
-                settings.confidence,
-            )
+            network, velocity, n_epochs, n_epochs, loss_curve=list(curve)
         )
 
     def _train(
@@ -727,23 +729,6 @@ class DenseAssociativeMemoryClassifier(
         self.loss_curve_ = run.loss_curve
         self.validation_loss_curve_ = run.validation_loss_curve
         self.validation_scores_ = run.validation_scores
-
-    def _report(
-        self,
-        run: TrainingState,
-        samples: Samples,
-        settings: Settings,
-        incremental: bool,
-    ) -> None:
-        """Warn of what the user should know about the training."""
-        if run.interrupted:
-            warnings.warn(
-                f"Training was interrupted after {self.n_iter_} epochs; the best "
-                "memories so far are kept.",
-                stacklevel=5,
-            )
-        if not incremental:
-            self._diagnose(run, self._scores, samples, settings, stacklevel=6)
 
     def _diagnose(
         self,

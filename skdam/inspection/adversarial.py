@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, validate_params
 
 from .._devices import HOST, to_numpy
 from .._labels import check_labels, encode
@@ -24,6 +24,12 @@ __all__ = [
     "input_gradient",
     "rubbish_images",
 ]
+
+CONSTRAINTS = {
+    "margin": [Interval(Real, 0, 1, closed="left")],
+    "step": [Interval(Real, 0, None, closed="neither")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+}
 
 N_BISECTIONS = 30
 """Times that the way to an example is halved, to find where the decision changes."""
@@ -104,6 +110,7 @@ def input_gradient(estimator: BaseEstimator, X: Any, target: Any) -> np.ndarray:
     return _finite(network.input_gradient(X, np.eye(len(classes))[codes]))
 
 
+@validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
 def adversarial_examples(
     estimator: BaseEstimator,
     X: Any,
@@ -177,14 +184,14 @@ def adversarial_examples(
     >>> bool((clf.predict(found.X) != clf.predict(X[:20])).all())
     True
     """
-    network, X, classes = _opened(estimator, X)
+    _, X, classes = _opened(estimator, X)
     codes = None if target is None else _codes(target, classes, len(X))
-    return _deceive(
-        estimator, network, X, codes, "adversarial_examples", margin, bounds, step,
-        max_iter,
-    )  # fmt: skip
+    low, high = _bounds(estimator, bounds)
+    name = "adversarial_examples"
+    return _deceive(name, estimator, X, codes, low, high, margin, step, max_iter)
 
 
+@validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
 def rubbish_images(
     estimator: BaseEstimator,
     target: Any,
@@ -247,14 +254,11 @@ def rubbish_images(
     low, high = _bounds(clf, bounds)
     if not np.isfinite([low, high]).all():
         raise ValueError(f"bounds={bounds!r} must be finite, to draw noise from them.")
-    classes = to_numpy(clf.classes_)
-    codes = _codes(target, classes)
+    codes = _codes(target, to_numpy(clf.classes_))
     rng = check_random_state(random_state)
     noise = low + (high - low) * rng.uniform(size=(len(codes), clf.n_features_in_))
-    network = clf.network_.at(HOST)
-    return _deceive(
-        clf, network, noise, codes, "rubbish_images", margin, bounds, step, max_iter
-    )
+    name = "rubbish_images"
+    return _deceive(name, clf, noise, codes, low, high, margin, step, max_iter)
 
 
 # Checks
@@ -313,32 +317,23 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 
 def _deceive(
+    name: str,
     clf: Any,
-    network: Network,
     X: np.ndarray,
     codes: np.ndarray | None,
-    name: str,
+    low: float,
+    high: float,
     margin: float,
-    bounds: Any,
     step: float,
     max_iter: int,
 ) -> AdversarialExamples:
-    validate_parameter_constraints(
-        {
-            "margin": [Interval(Real, 0, 1, closed="left")],
-            "step": [Interval(Real, 0, None, closed="neither")],
-            "max_iter": [Interval(Integral, 1, None, closed="left")],
-        },
-        {"margin": margin, "step": step, "max_iter": max_iter},
-        name,
-    )
     if clf.multilabel_:
         raise ValueError(
             f"{name} changes the class of samples that have one, but the classifier "
             "is fitted with several labels a sample; input_gradient has the gradient "
             "of each label's score."
         )
-    low, high = _bounds(clf, bounds)
+    network, classes = clf.network_.at(HOST), to_numpy(clf.classes_)
     low, high = np.fmin(X, low), np.fmax(X, high)
     with np.errstate(over="ignore", invalid="ignore"):
         before = _finite(network.scores(X)).argmax(axis=1)
@@ -367,7 +362,6 @@ def _deceive(
     rows = np.flatnonzero(succeeded)
     end[rows] = _bisected(network, X[rows], end[rows], codes[rows], margin)
     distances = _unit_vectors(np.nan_to_num(end - X).astype(np.float64))[1]
-    classes = to_numpy(clf.classes_)
     return AdversarialExamples(
         end, classes[before], classes[codes], distances, succeeded
     )
