@@ -29,8 +29,6 @@ from sklearn.utils._param_validation import Interval, validate_params
 from ._devices import to_numpy
 from ._samples import Samples
 
-__all__ = ["Checkpoint", "FitFile", "checkpoint_of", "describe_params", "identify"]
-
 Array = Any
 
 HEADER = "header.json"

@@ -27,17 +27,6 @@ from sklearn.utils._array_api import _convert_to_numpy, get_namespace_and_device
 
 from . import _gpu
 
-__all__ = [
-    "Device",
-    "check_device_name",
-    "check_same_device",
-    "compute_device",
-    "n_stored",
-    "take_rows",
-    "to_numpy",
-    "widest_float",
-]
-
 Array = Any
 
 LEAST_FLOP = 1e11

@@ -23,16 +23,6 @@ try:
 except ImportError:
     cupy = None
 
-__all__ = [
-    "Lease",
-    "Sender",
-    "count_devices",
-    "device_named",
-    "hold",
-    "lease",
-    "session",
-]
-
 Array = Any
 
 CHUNK_BYTES = 2**26

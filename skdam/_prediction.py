@@ -27,8 +27,6 @@ from ._validation import check_dense, check_equal_length, check_room, check_samp
 from .completion import Completion
 from .losses import targets_of
 
-__all__ = ["PredictionMixin"]
-
 
 class PredictionMixin:
     """The methods and attributes of a classifier that has a ``network_``.

@@ -14,15 +14,6 @@ from .energies import Energy, get_energy
 from .losses import Loss, get_loss
 from .updates import EnergyDifference, Feedforward
 
-__all__ = [
-    "LearningRate",
-    "Settings",
-    "TemperatureRamp",
-    "auto_intercept",
-    "auto_temperature",
-    "resolve",
-]
-
 BEND_OVER_LENGTH, BEND_OVER_LENGTH_EXPONENTIAL = 0.7, 1.4
 """Temperature of energies that are no power, in units of a sample's length."""
 

@@ -14,8 +14,6 @@ from sklearn.utils import gen_batches
 from ._backends.inputs import sample_hashes
 from ._devices import take_rows, to_numpy
 
-__all__ = ["Samples", "Statistics", "describe"]
-
 Array = Any
 
 ELEMENTS_AT_ONCE = 2**16

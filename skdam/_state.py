@@ -17,8 +17,6 @@ from .losses import BinaryLogLoss, LogLoss, PowerError
 from .network import Network
 from .updates import EnergyDifference, Feedforward
 
-__all__ = ["PlainStateMixin", "pack", "unpack"]
-
 KINDS = {
     kind.__name__: kind
     for kind in (

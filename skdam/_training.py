@@ -18,8 +18,6 @@ from ._samples import Samples
 from .learning_rule import Scaled
 from .network import Network
 
-__all__ = ["Patience", "Stopping", "TrainingState", "initial_weights", "train"]
-
 Array = Any
 
 RESTORED = """n_epochs best_epoch loss_curve validation_loss_curve validation_scores

@@ -26,8 +26,6 @@ from typing import Any, NamedTuple
 
 from array_api_compat import is_cupy_array, is_numpy_array
 
-__all__ = ["EpochMetrics", "forward", "minibatches", "trainer", "working_bytes"]
-
 Array = Any
 
 

@@ -23,8 +23,6 @@ from ..losses import followed, is_right, targets_of
 from . import EpochMetrics, minibatches
 from .inputs import InputNoise, dense_rows, inputs
 
-__all__ = ["ArrayApiTrainer", "forward", "trainer"]
-
 Array = Any
 
 

@@ -43,8 +43,6 @@ from .cpu_losses import loss_in_buffers
 from .inputs import InputNoise, inputs, is_sparse
 from .threads import WORTH_A_THREAD, Threads, thread_team
 
-__all__ = ["CpuTrainer", "forward", "trainer"]
-
 CHUNK_ELEMENTS = 2**20
 """Inputs that are prepared at once."""
 

@@ -45,8 +45,6 @@ from scipy import sparse
 from .cpu import CHUNK_ELEMENTS, TILE_ELEMENTS, CpuTrainer, Shard, maximum_of
 from .inputs import InputNoise, sparse_inputs
 
-__all__ = ["SparseTrainer"]
-
 MOST_STEPS = 64
 """Steps of a window: more of them make longer tables, fewer make more visits."""
 

@@ -44,8 +44,6 @@ from . import EpochMetrics, minibatches
 from .cpu_energies import is_steep
 from .inputs import POOL_SIZE, InputNoise, dense_rows, noise_pool
 
-__all__ = ["CudaTrainer", "forward", "trainer", "working_bytes"]
-
 Array = Any
 
 THREADS, UPDATE_THREADS = {"float32": 1024, "float64": 512}, 512

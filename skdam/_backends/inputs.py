@@ -25,15 +25,6 @@ from sklearn.utils import gen_batches
 
 from .._devices import take_rows, to_numpy
 
-__all__ = [
-    "InputNoise",
-    "inputs",
-    "is_sparse",
-    "noise_pool",
-    "sample_hashes",
-    "sparse_inputs",
-]
-
 Array = Any
 
 DENSE_SPEED, DENSE_START = 20, 10

@@ -23,8 +23,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..energies import Energy, NamedEnergy
 
-__all__ = ["OverlapTables", "energy_by_overlap", "overlap_tables", "quick_tables"]
-
 DIGITS = 50
 """Decimal digits in which the tables are computed."""
 

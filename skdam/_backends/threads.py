@@ -26,8 +26,6 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["Threads", "thread_team"]
-
 WORTH_A_LIMIT = 2**16
 """Multiplications above which BLAS's own threads wait longer than they work."""
 
