@@ -156,18 +156,8 @@ def identify(
 ) -> dict[str, dict[str, str]]:
     """Return what tells a fit from others: its parameters, and hashes of its data.
 
-    Parameters
-    ----------
-    params : dict
-        Parameters of the classifier, described.
-    samples : Samples
-        All samples, those that are set aside among them.
-    classes : array
-        Labels of the classes.
-    validation : Samples or None
-        Validation data that the user gave.
-    previous : Network or None
-        Network with which training goes on.
+    The samples are all, those that are set aside among them; the validation data are
+    those that the user gave, and ``previous`` is the network to start from.
     """
     data = {
         "X": samples.X,
@@ -192,10 +182,7 @@ def identify(
 def describe_params(params: dict[str, Any]) -> dict[str, str]:
     """Return the parameters that decide what a fit gives, as text or as a hash.
 
-    Raises
-    ------
-    ValueError
-        If a parameter does not say what it stands for in another process.
+    Parameters that do not say what they stand for in another process are an error.
     """
     if params["random_state"] is None:
         raise ValueError(
@@ -273,24 +260,9 @@ def _is_alive(process: str) -> bool:
 
 
 class FitFile:
-    """The checkpoint of one fit.
+    """The checkpoint of the fit of an identity, which its file must have, if any.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Where it is, and how often it is written.
-    identity : dict
-        What tells the fit from others.
-
-    Attributes
-    ----------
-    saved : (dict, dict) or None
-        Numbers and arrays of the checkpoint that was found.
-
-    Raises
-    ------
-    ValueError
-        If the checkpoint that was found is not one of this fit, or there can be none.
+    ``saved`` holds the numbers and arrays of the checkpoint that was found, or None.
     """
 
     def __init__(self, checkpoint: Checkpoint, identity: dict[str, dict[str, str]]):
@@ -347,13 +319,7 @@ class FitFile:
         )
 
     def restore(self, run: Any, settings: Any, rng: Any) -> None:
-        """Bring a run, and the generator, to where the checkpoint is, if there is one.
-
-        Raises
-        ------
-        ValueError
-            If the checkpoint does not hold what the run needs.
-        """
+        """Bring a run, and the generator, to where the checkpoint is, if there is one."""
         if self.saved is None:
             return
         try:

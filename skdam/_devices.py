@@ -39,14 +39,7 @@ tenths of a second beside its epochs.
 
 @dataclass(frozen=True)
 class Device:
-    """A namespace of arrays, and one of its devices.
-
-    Parameters
-    ----------
-    xp : module
-        Array API namespace.
-    device : object
-        Device, as the namespace names it.
+    """A namespace of arrays, and one of its devices, as the namespace names it.
 
     Examples
     --------
@@ -125,22 +118,10 @@ def check_device_name(name: str) -> None:
 
 
 def compute_device(name: str, X: Any, flop: float = math.inf) -> Device:
-    """Return where to compute on X.
+    """Return where to do some floating-point operations on X.
 
-    Parameters
-    ----------
-    name : str
-        "auto" (where X lives; for NumPy arrays CUDA where CuPy sees a device and the
-        work is worth it), "cpu", "cuda", or "cuda:1".
-    X : array-like
-        Data.
-    flop : float
-        Number of floating-point operations to do.
-
-    Raises
-    ------
-    ValueError
-        If X lives elsewhere, or there is no such device.
+    The name "auto" stands for where X lives; for NumPy arrays it is CUDA where CuPy
+    sees a device and the work is worth it.
     """
     home = Device.of(X)
     on_host = home is HOST or home.is_host
@@ -178,10 +159,7 @@ def _cuda_device(name: str) -> Device:
 def check_same_device(X: Any, fitted: Array, name: str) -> None:
     """Check that X lives where the model was fitted; a model on the host goes anywhere.
 
-    Raises
-    ------
-    ValueError
-        If the model would have to leave its device.
+    Errors give the name of the called method.
     """
     if is_numpy_array(fitted):
         return

@@ -36,17 +36,6 @@ def describe_failure(
 
     Past the edge of tanh, or with no positive overlap left, the gradient of a sample
     vanishes beside that of others, and training can lose it for good.
-
-    Parameters
-    ----------
-    scores_of : callable
-        Returns the scores of some samples.
-    samples : Samples
-        Training data.
-    network : Network
-        The trained network.
-    classes : array of shape (n_classes,)
-        Labels.
     """
     codes = to_numpy(samples.codes)
     step = -(-len(codes) // SAMPLES_TO_LOOK_AT)
@@ -123,12 +112,7 @@ def _mean_area(scores: np.ndarray, belongs: np.ndarray) -> float:
 def likeliest_cause(statistics: Statistics, temperature_ratio: float) -> str:
     """Say what most likely made a training fail.
 
-    Parameters
-    ----------
-    statistics : Statistics
-        Sizes of the training samples.
-    temperature_ratio : float
-        Temperature of the training over the automatic one.
+    The temperature ratio is that of the training over the automatic one.
     """
     if len(dominant_features(statistics)[0]):
         return "the features differ in scale, and should be scaled first"

@@ -43,10 +43,7 @@ def count_unstable(
 ) -> int:
     """Return how many of a sample of the memories are not fixed points.
 
-    Raises
-    ------
-    ValueError
-        If recall is not possible with this energy and temperature.
+    An energy and temperature with which there is no recall are an error.
     """
     tables = quick_tables(energy, memories.shape[1], temperature)
     patterns = np.ascontiguousarray(memories.T)

@@ -66,11 +66,6 @@ def device_named(name: str) -> Any:
     """Return the device "cuda:1", or with "cuda" that of the calling thread.
 
     Threads take the devices in turn, and so do joblib's worker processes.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
     """
     n_devices = count_devices()
     if n_devices == 0:
@@ -182,17 +177,7 @@ def lease() -> Iterator[Lease]:
 def session(device: Any, advice: str) -> Iterator[Lease]:
     """Work on a device, on a stream of the calling thread.
 
-    Parameters
-    ----------
-    device : cupy.cuda.Device
-        Where to work.
-    advice : str
-        What to do if the device's memory does not suffice.
-
-    Raises
-    ------
-    MemoryError
-        If the device's memory does not suffice.
+    If the device's memory does not suffice, a MemoryError ends with the advice.
     """
     with device:
         try:
@@ -265,17 +250,8 @@ class _Resident:
 def hold(X: Any, working_bytes: int) -> Iterator[Any]:
     """Hold X on the current device, shared with whoever holds the same data there.
 
-    Parameters
-    ----------
-    X : ndarray or CSR array of shape (n_samples, n_features)
-        Data on the host; not to be changed meanwhile.
-    working_bytes : int
-        What the training takes beside the data.
-
-    Yields
-    ------
-    array or CSR array
-        X on the device; or X itself where it does not fit, to be sent by minibatch.
+    X is not to be changed meanwhile. Where it does not fit beside the ``working_bytes``
+    of the training, or is sparse, X itself is yielded, to be sent by minibatches.
     """
     if sparse.issparse(X):
         yield X

@@ -230,17 +230,11 @@ def resolve(
         had.
     seed : int
         Seed of noise, dropout and reinitialised memories.
-    multilabel : bool
-        Whether a sample may have any number of labels.
-    incremental : bool
-        Whether ``partial_fit`` is called.
+    multilabel, incremental : bool
+        Whether a sample may have several labels, and whether ``partial_fit`` is called.
     previous : Network, optional
-        Network with which training goes on.
-
-    Raises
-    ------
-    ValueError
-        If a parameter contradicts the previous network.
+        Network with which training goes on; a parameter that contradicts it is an
+        error.
     """
     energy = get_energy(params["energy"], params["power"])
     loss = get_loss(params["loss"], float(params["error_exponent"]), multilabel)

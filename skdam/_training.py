@@ -30,13 +30,7 @@ SAMPLES_FOR_DEAD = 2000
 
 @dataclass
 class Patience:
-    """Tells when a curve has stopped improving.
-
-    Parameters
-    ----------
-    n_epochs : int
-        Epochs without an improvement to wait for.
-    """
+    """Tells when a curve has not improved for ``n_epochs`` epochs."""
 
     n_epochs: int
     best: float = math.inf
@@ -145,12 +139,8 @@ class TrainingState:
     ) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return the numbers and arrays that :meth:`restore` goes on from.
 
-        Parameters
-        ----------
-        velocity : Scaled or None
-            Velocities of the memories; a training that is finished needs none.
-        generator : dict or None
-            State of the generator that draws the orders of the samples.
+        The generator is that of the samples' orders. A training that is finished needs
+        no velocity.
         """
         numbers = {name: getattr(self, name) for name in RESTORED}
         numbers |= {"patience": vars(self.patience), "generator": generator}
@@ -170,21 +160,10 @@ class TrainingState:
         settings: Settings,
         rng: np.random.RandomState,
     ) -> None:
-        """Bring a run that was not trained yet to where another one was saved.
+        """Bring a run that was not trained yet, and its generator, to a saved state.
 
-        Parameters
-        ----------
-        numbers, arrays : dict
-            What :meth:`saved` returned.
-        settings : Settings
-            Settings of both.
-        rng : RandomState
-            Generator, which is brought to the state of the other one.
-
-        Raises
-        ------
-        KeyError, TypeError or ValueError
-            If numbers and arrays are not those of such a run.
+        An error of any kind tells that numbers and arrays are not those that
+        :meth:`saved` returned for such a run.
         """
         fresh = self.network.weights
         shapes = dict.fromkeys(arrays, tuple(fresh.shape))
@@ -230,20 +209,18 @@ def train(
     on_epoch: Callable[[TrainingState], bool | None] | None = None,
     file: FitFile | None = None,
 ) -> None:
-    """Train epoch by epoch.
+    """Train a run epoch by epoch, in place.
 
     Parameters
     ----------
     run : TrainingState
-        Network to start from, whose memories are trained in place; with the velocities,
-        epochs and curves of earlier calls if training continues. Changed in place.
+        Network to start from, with the velocities, epochs and curves of earlier calls
+        if training continues.
     samples : Samples
         Training data, where the network lives; X may wait on the host to be sent by
         minibatches.
-    settings : Settings
-        Settings of the rule.
-    stopping : Stopping
-        When to stop.
+    settings, stopping : Settings and Stopping
+        How to train, and when to stop.
     validation : Samples, optional
         Data that are scored after each epoch.
     rng : RandomState, optional
@@ -339,15 +316,7 @@ def train(
 
 
 class _Orders:
-    """Orders of the samples, one for each epoch.
-
-    Parameters
-    ----------
-    rng : RandomState or None
-        What draws them; None: the samples keep their order.
-    n_samples : int
-        Number of samples.
-    """
+    """Orders of the samples, one for each epoch; without a generator, always theirs."""
 
     def __init__(self, rng: np.random.RandomState | None, n_samples: int):
         self._rng, self._n_samples = rng, n_samples
@@ -425,16 +394,8 @@ def initial_weights(
 ) -> np.ndarray:
     """Return the memories to start from, one in each column.
 
-    Parameters
-    ----------
-    init : array of shape (n_memories, n_features + n_classes), or anything else
-        The memories; anything else: they are drawn.
-    shape : tuple of int
-        Numbers of features, of intercepts, and of classes.
-    settings : Settings
-        Settings, with the normal distribution to draw from.
-    rng : RandomState
-        Source of random numbers.
+    They are the rows of ``init`` if that is an array, and otherwise drawn. The shape
+    holds the numbers of features, of intercepts and of classes.
     """
     n_features, n_intercepts, _ = shape
     if isinstance(init, np.ndarray):

@@ -245,13 +245,7 @@ def python_parameters(estimator: Any) -> dict[str, Any]:
 
 
 def check_init(init: Any, n_features: int, n_classes: int, n_memories: Any) -> Any:
-    """Return the start of the memories: "auto", (mean, std), or checked memories.
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
-    """
+    """Return the start of the memories: "auto", (mean, std), or checked memories."""
     if isinstance(init, str):
         return init
     if isinstance(init, tuple):

@@ -205,12 +205,8 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
 class _Nodes:
     """Adds nodes to a graph, of onnx or of skl2onnx.
 
-    Attributes
-    ----------
-    unique : callable
-        Returns a new name that resembles a given one.
-    add_constant, add_node : callable
-        Add a TensorProto, and a node from its operator, inputs, outputs and attributes.
+    ``unique`` returns a new name that resembles a given one; ``add_constant`` adds a
+    TensorProto, and ``add_node`` a node of operator, inputs, outputs and attributes.
     """
 
     unique: Callable[[str], str]

@@ -30,15 +30,7 @@ Array = Any
 
 
 class EpochMetrics(NamedTuple):
-    """What an epoch reports, over its minibatches before their steps.
-
-    Attributes
-    ----------
-    loss : float
-        Weighted mean of the loss.
-    accuracy : float
-        Share of correct predictions.
-    """
+    """Weighted mean loss and share of correct predictions, each before its step."""
 
     loss: float
     accuracy: float

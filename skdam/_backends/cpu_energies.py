@@ -44,16 +44,7 @@ MAX_NEAR_SHARE = 0.2
 
 
 def choose_units(update: Update, largest_overlap: float, dtype: np.dtype) -> Units:
-    """Return the hidden units of an update.
-
-    Parameters
-    ----------
-    update : Feedforward or EnergyDifference
-    largest_overlap : float
-        What no overlap exceeds, in neurons.
-    dtype : numpy dtype
-        Type of the overlaps.
-    """
+    """Return the hidden units of an update, for overlaps up to one in neurons."""
     energy = update.energy
     growth = energy.growth if isinstance(energy, NamedEnergy) else None
     feedforward = isinstance(update, Feedforward)

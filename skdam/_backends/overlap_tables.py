@@ -74,13 +74,9 @@ def overlap_tables(
 
     Those of named energies have no error but one rounding; those of any other object
     are as good as its values in double precision. The temperature, in neurons, makes no
-    difference to the polynomials, of which it only changes a common factor.
-
-    Raises
-    ------
-    ValueError
-        If the values of a custom energy are not finite, or those of a named energy span
-        too many orders of magnitude.
+    difference to the polynomials, of which it only changes a common factor. Values of a
+    custom energy that are not finite, and values of a named one that span too many
+    orders of magnitude, are an error.
     """
     if not isinstance(energy, NamedEnergy):
         return _float_tables(energy, n_neurons, temperature)
@@ -153,11 +149,6 @@ def quick_tables(energy: Energy, n_neurons: int, temperature: float) -> OverlapT
 
     They suffice for states with an overlap near N, beside which all that underflows is
     nothing, and take no time. Decisions that rounding leaves open count as ties.
-
-    Raises
-    ------
-    ValueError
-        If the values of a custom energy are not finite.
     """
     if not isinstance(energy, NamedEnergy):
         return _float_tables(energy, n_neurons, temperature)
@@ -199,13 +190,7 @@ def _tables_of(values: np.ndarray, n_neurons: int) -> OverlapTables:
 def energy_by_overlap(
     energy: Energy, n_neurons: int, temperature: float, n_memories: int
 ) -> np.ndarray:
-    """Return F(h / T) of the overlaps h from -N to N.
-
-    Raises
-    ------
-    ValueError
-        If a sum over the memories may overflow.
-    """
+    """Return F(h / T) of the overlaps h from -N to N; no sum of them overflows."""
     values = _float_values(energy, n_neurons, temperature)
     if (
         not np.isfinite(values).all()
