@@ -319,7 +319,7 @@ class FitFile:
         )
 
     def restore(self, run: Any, settings: Any, rng: Any) -> None:
-        """Bring a run, and the generator, to where the checkpoint is, if there is one."""
+        """Bring a run, and the generator, to the checkpoint that was found, if any."""
         if self.saved is None:
             return
         try:

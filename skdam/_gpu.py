@@ -37,12 +37,12 @@ WORKSPACE_BYTES = 2**25
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F = 68, 77, 70
 GEMM_DEFAULT = -1
 
-WANT_OF_MEMORY = {
+OUT_OF_MEMORY = {
     "CUDARuntimeError": [2],
     "CUDADriverError": [2],
     "CUBLASError": [1, 3],
 }
-"""Statuses of an error that say so: with cuBLAS also NOT_INITIALIZED."""
+"""Statuses of errors for too little memory; cuBLAS also says NOT_INITIALIZED."""
 
 _lock = threading.Lock()
 _turn = count()
@@ -184,7 +184,7 @@ def session(device: Any, advice: str) -> Iterator[Lease]:
             with lease() as own:
                 yield own
         except Exception as error:
-            if not _is_want_of_memory(error):
+            if not _is_out_of_memory(error):
                 raise
             free, total = device.mem_info
             raise MemoryError(
@@ -193,9 +193,9 @@ def session(device: Any, advice: str) -> Iterator[Lease]:
             ) from error
 
 
-def _is_want_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Tell whether a device could not allocate, in CuPy's pool or beside it."""
-    statuses = WANT_OF_MEMORY.get(type(error).__name__, [])
+    statuses = OUT_OF_MEMORY.get(type(error).__name__, [])
     return (
         isinstance(error, cupy.cuda.memory.OutOfMemoryError)
         or getattr(error, "status", None) in statuses
@@ -301,7 +301,7 @@ def _upload_if_it_fits(X: np.ndarray, working_bytes: int) -> Array | None:
         cupy.cuda.get_current_stream().synchronize()
     except Exception as error:
         # Another process may have been faster.
-        if not _is_want_of_memory(error):
+        if not _is_out_of_memory(error):
             raise
         return None
     return array

@@ -51,9 +51,10 @@ INPUT_NOISE = 0.15
 """Noise on the features by default, in units of their standard deviation."""
 
 INIT_STD, INIT_FEATURES = 0.3, 200
-"""Standard deviation of initial memories, and features above which it falls.
+"""Standard deviation of initial memories, and features above which it falls, so that
+overlaps at the start have the same spread whatever the number of features.
 
-Beyond, overlaps at the start have the same spread whatever the number of features.
+Reinitialised memories always have this standard deviation.
 """
 
 
@@ -151,9 +152,8 @@ class Settings:
     noise, dropout : float
         Standard deviation of the noise on the features, and share of the features that
         is dropped out.
-    init_mean, init_std, reinit_std : float
-        Mean and standard deviation of the initial memories, if they are drawn, and
-        standard deviation of reinitialised ones.
+    init_mean, init_std : float
+        Mean and standard deviation of the initial memories, if they are drawn.
     n_reinit_epochs, reinit_every : int
         Epochs, from the first on, in which dead memories are reinitialised, and after
         how many epochs of them each time.
@@ -185,7 +185,6 @@ class Settings:
     dropout: float
     init_mean: float
     init_std: float
-    reinit_std: float
     n_reinit_epochs: int
     reinit_every: int
     confidence: float
@@ -317,7 +316,6 @@ def resolve(
         dropout=dropout,
         init_mean=init_mean,
         init_std=auto_init_std(n_features) if init_std is None else init_std,
-        reinit_std=INIT_STD,
         # A label that a sample has or has not is one of two classes.
         confidence=auto_confidence(
             statistics.n_samples, 2 if multilabel else n_classes

@@ -65,8 +65,7 @@ class Statistics(NamedTuple):
     Attributes
     ----------
     n_samples : float
-        Number of samples; of weighted ones, the number of equal weights that estimates
-        a mean as well.
+        Number of samples; with weights, the effective number (Kish).
     l2_norm : float
         Root mean square of the samples' Euclidean lengths ``(sum_i v_i^2)^(1/2)``.
     mean_l1_norm, max_l1_norm : float

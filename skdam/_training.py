@@ -13,7 +13,7 @@ from array_api_compat import array_namespace, is_cupy_array
 from . import _backends
 from ._checkpoint import FitFile
 from ._devices import Device, to_numpy
-from ._resolve import Settings
+from ._resolve import INIT_STD, Settings
 from ._samples import Samples
 from .learning_rule import Scaled
 from .network import Network
@@ -385,7 +385,7 @@ def _reinitialise_dead(
         return
     n_units = backend.network.weights.shape[0]
     rng = np.random.RandomState([settings.seed, epoch])
-    drawn = rng.normal(0, settings.reinit_std, (dead.size, n_units)).clip(-1, 1)
+    drawn = rng.normal(0, INIT_STD, (dead.size, n_units)).clip(-1, 1)
     backend.reinitialise(dead, np.ascontiguousarray(drawn.T))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any
 
@@ -50,9 +50,10 @@ def naming_columns(X: Any, name: str, estimator: Any) -> Iterator[None]:
         for column, values in columns_of(X):
             values = np.asarray(values)
             if values.dtype.kind in "OUS":
-                found = [v for v in values.ravel().tolist() if _is_no_number(v)]
-                if found:
-                    strangers[column] = found[0]
+                for value in values.ravel().tolist():
+                    if not (is_missing(value) or reads_as_number(value)):
+                        strangers[column] = value
+                        break
         if not strangers:
             raise
         example = next(iter(strangers.values()))
@@ -70,15 +71,13 @@ def naming_columns(X: Any, name: str, estimator: Any) -> Iterator[None]:
         ) from error
 
 
-def _is_no_number(value: Any) -> bool:
-    """Tell whether a value is neither missing nor read as a number."""
-    if is_missing(value):
-        return False
+def reads_as_number(value: Any) -> bool:
+    """Tell whether a value is a number, or one written as a string."""
     try:
         float(value)
     except (TypeError, ValueError, OverflowError):
-        return True
-    return False
+        return False
+    return True
 
 
 def columns_of(X: Any) -> list[tuple[Any, Any]]:
@@ -169,7 +168,7 @@ def as_numbers(X: Any, name: str) -> Any:
             dtype = getattr(getattr(dtype, "categories", None), "dtype", dtype)
             if str(dtype) == "object":
                 has_objects = True
-                if holds_dates(X.iloc[:, place]):
+                if any(map(is_date, X.iloc[:, place])):
                     dates.append(column)
             elif str(dtype).lower().startswith(DATES):
                 dates.append(column)
@@ -183,15 +182,16 @@ def as_numbers(X: Any, name: str) -> Any:
         if not X.dtype.isnative:
             X = X.astype(X.dtype.newbyteorder("="))
         if X.dtype.kind == "O":
-            _refuse(holds_dates(X.flat), f"{name} holds")
+            _refuse(any(map(is_date, X.flat)), f"{name} holds")
             missing = [type(value).__name__ == "NAType" for value in X.flat]
             return np.where(np.reshape(missing, X.shape), np.nan, X)
     return X
 
 
-def holds_dates(values: Any) -> bool:
-    kinds = datetime.date, datetime.time, datetime.timedelta
-    return any(isinstance(v, (*kinds, np.datetime64, np.timedelta64)) for v in values)
+def is_date(value: Any) -> bool:
+    """Tell whether a value is a date, a time or a duration."""
+    kinds = timedelta | np.datetime64 | np.timedelta64
+    return hasattr(value, "strftime") or isinstance(value, kinds)
 
 
 def _refuse(dates: Any, what: str) -> None:

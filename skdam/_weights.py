@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight
 
 from ._devices import to_numpy
-from ._validation import as_python, holds_dates, naming
+from ._validation import as_python, is_date, naming
 
 
 def check_weights(
@@ -82,7 +82,7 @@ def _places_of(key: Any, classes: np.ndarray) -> np.ndarray:
     """Return where among the classes a key of a dict is: nowhere, or at one place."""
     if classes.dtype.kind in "mM":
         # NumPy takes the number 1 for a day, or for no date at all.
-        if not holds_dates([key]):
+        if not is_date(key):
             return np.empty(0, int)
         key = np.asarray(key, classes.dtype.kind + "8")[()]
     with warnings.catch_warnings():

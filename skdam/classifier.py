@@ -60,9 +60,8 @@ NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 SHARE = Interval(Real, 0, 1, closed="left")
 
 EARLY, LONG = 20, 5
-"""Epochs after which a network should have learned something, and how many times as
-many make a training long enough to say so before it ends.
-"""
+"""A training of at least LONG times EARLY epochs is looked at after EARLY of them, and
+warns if the network has learned nothing yet."""
 
 
 class DenseAssociativeMemoryClassifier(

@@ -245,10 +245,8 @@ class Network:
         device = Device.of_array(self.weights)
         xp, wide = device.xp, widest_float(self.weights)
         weights = xp.astype(self.weights, wide)
-        visible, connections = (
-            weights[: self.n_visible, :],
-            weights[self.n_visible :, :],
-        )
+        visible = weights[: self.n_visible, :]
+        connections = weights[self.n_visible :, :]
         for rows in self._batches(X):
             v = self._inputs(X, rows, wide)
             x = xp.astype(device.asarray(take_rows(states, rows)), wide)

@@ -17,7 +17,6 @@ PLAIN = Settings(
     input_scale=1.0,
     init_mean=0.0,
     init_std=0.3,
-    reinit_std=0.3,
     confidence=1.0,
     learning_rate=LearningRate(0.1, "constant", 1.0, 10),
     momentum=0.9,

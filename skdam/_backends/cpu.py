@@ -59,8 +59,7 @@ COMPACT_ABOVE = 2**24
 """Multiplications in a step above which samples are left out by copying the others."""
 
 maximum_of, minimum_of = np.maximum.reduce, np.minimum.reduce
-"""The methods ``max`` and ``min`` without their detours, which cost as much as a small
-array."""
+"""``max`` and ``min`` without the overhead of the methods, which small arrays feel."""
 
 
 class Shard:

@@ -78,7 +78,7 @@ gradients losses""".split()
 """Arrays that may be missing, in the arguments of kernels."""
 
 ALIGNMENT = 4
-"""What products add up is padded with zeros to a multiple of this, as they like it."""
+"""The inner size of products is padded with zeros to a multiple of this, for speed."""
 
 
 def source(energy: Energy) -> str:

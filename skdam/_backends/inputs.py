@@ -28,8 +28,8 @@ from .._devices import take_rows, to_numpy
 Array = Any
 
 DENSE_SPEED, DENSE_START = 20, 10
-"""How many features a dense step does in the time of one stored feature in a sparse
-one, and how many stored features more for each sample the sparse one seems to have."""
+"""How many features of a dense step take the time of a stored one in a sparse step, and
+how many more stored ones the overhead of a sample amounts to."""
 
 POOL_SIZE = 2**20
 """Random numbers in the pool; a power of 2."""

@@ -212,8 +212,8 @@ def _float_values(energy: Energy, n_neurons: int, temperature: float) -> np.ndar
 def _combine(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return step, pull and rest of F at -N..N.
 
-    Without the unit that is updated overlaps are less than N, so no step beyond has a
-    meaning. Taken as 0 they leave no trace in the sums of which they are a part.
+    Steps beyond N, of which pull and rest at -N and N are a part, cancel in the rise of
+    energy, and are set to 0.
     """
     zero = values[:1] * 0
     step = np.concatenate([zero, zero, values[2:] - values[:-2], zero, zero])
