@@ -139,7 +139,15 @@ class Settings:
     input_scale : float
         What features are divided by, before they are states of neurons.
     max_iter : int
-        Number of epochs.
+        Number of epochs of this call.
+    tol : float or None
+        Improvement that counts: a share of the loss, or an absolute gain of the
+        validation score. None: all epochs are run.
+    n_iter_no_change : int
+        Epochs to wait for an improvement.
+    early_stopping : bool
+        Whether the validation score decides, and the memories of the best epoch are
+        kept.
     learning_rate : LearningRate
         Schedule of eps.
     momentum : float
@@ -177,6 +185,9 @@ class Settings:
     ramp: TemperatureRamp
     input_scale: float
     max_iter: int
+    tol: float | None
+    n_iter_no_change: int
+    early_stopping: bool
     learning_rate: LearningRate
     momentum: float
     batch_size: int
@@ -302,7 +313,10 @@ def resolve(
         auto_temperature=auto,
         ramp=ramp,
         input_scale=scale,
-        max_iter=max_iter,
+        max_iter=1 if incremental else max_iter,
+        tol=params["tol"],
+        n_iter_no_change=params["n_iter_no_change"],
+        early_stopping=params["early_stopping"],
         learning_rate=LearningRate(
             float(params["learning_rate_init"]),
             params["learning_rate"],

@@ -52,30 +52,6 @@ class Patience:
         return self.waited >= self.n_epochs
 
 
-@dataclass(frozen=True)
-class Stopping:
-    """When training stops, and what is kept then.
-
-    Attributes
-    ----------
-    max_iter : int
-        Number of epochs at most.
-    tol : float or None
-        Improvement that counts: a share of the loss, or an absolute gain of the
-        validation score. None: all epochs are run.
-    n_iter_no_change : int
-        Epochs to wait for an improvement.
-    early : bool
-        Whether the validation score decides, and the memories of the best epoch are
-        kept.
-    """
-
-    max_iter: int
-    tol: float | None
-    n_iter_no_change: int
-    early: bool
-
-
 @dataclass
 class TrainingState:
     """A training, as far as it has come.
@@ -201,7 +177,6 @@ def train(
     run: TrainingState,
     samples: Samples,
     settings: Settings,
-    stopping: Stopping,
     *,
     validation: Samples | None = None,
     rng: np.random.RandomState | None = None,
@@ -219,7 +194,7 @@ def train(
     samples : Samples
         Training data, where the network lives; X may wait on the host to be sent by
         minibatches.
-    settings, stopping : Settings and Stopping
+    settings : Settings
         How to train, and when to stop.
     validation : Samples, optional
         Data that are scored after each epoch.
@@ -241,11 +216,11 @@ def train(
     """
     if run.finished:
         return
-    patience = run.patience = run.patience or Patience(stopping.n_iter_no_change)
+    patience = run.patience = run.patience or Patience(settings.n_iter_no_change)
     orders = _Orders(rng, len(samples))
-    tol = stopping.tol or 0.0
-    may_stop = stopping.tol is not None and (validation is None or stopping.early)
-    end = run.n_earlier + stopping.max_iter
+    tol, early_stopping = settings.tol or 0.0, settings.early_stopping
+    may_stop = settings.tol is not None and (validation is None or early_stopping)
+    end = run.n_earlier + settings.max_iter
     xp = array_namespace(run.network.weights)
     with _backends.trainer(run.network, samples, settings, run.velocity) as backend:
         # The trainer has its own from now on.
@@ -302,7 +277,7 @@ def train(
         orders.put_back()
         run.network, run.velocity = backend.network, backend.velocity()
     run.best_epoch = run.n_epochs
-    if run.best is not None and (stopping.early or run.interrupted):
+    if run.best is not None and (early_stopping or run.interrupted):
         run.best_epoch, run.network = run.best
     run.best = None
     if file is not None and not run.interrupted:

@@ -39,7 +39,7 @@ from ._prediction import PredictionMixin
 from ._resolve import Settings, resolve
 from ._samples import Samples, describe
 from ._state import PlainStateMixin
-from ._training import Stopping, TrainingState, initial_weights, train
+from ._training import TrainingState, initial_weights, train
 from ._training_data import check_training_data, split_training_data
 from ._validation import (
     as_python,
@@ -581,8 +581,7 @@ class DenseAssociativeMemoryClassifier(
             previous=previous,
         )
         flop = 4 * n_stored(samples.X) * settings.n_memories
-        n_epochs = 1 if incremental else settings.max_iter
-        device = compute_device(self.device, X, flop * n_epochs)
+        device = compute_device(self.device, X, flop * settings.max_iter)
         dtype = getattr(home.xp, settings.dtype)
         samples.X = in_type(samples.X, dtype, "X")
         if validation is not None:
@@ -598,9 +597,7 @@ class DenseAssociativeMemoryClassifier(
                 file.restore(run, settings, rng)
                 if self.verbose and run.n_epochs:
                     print(f"Restored from {file.path} after epoch {run.n_epochs}")
-            self._train(
-                run, samples, validation, settings, given, home, rng, incremental, file
-            )
+            self._train(run, samples, validation, settings, given, home, rng, file)
         self._run = run if incremental else None
         if run.interrupted:
             warnings.warn(
@@ -662,20 +659,18 @@ class DenseAssociativeMemoryClassifier(
         given: tuple,
         home: Device,
         rng,
-        incremental: bool,
         file: FitFile | None,
     ) -> None:
         """Train where the network is, and leave the results at home."""
-        max_iter = 1 if incremental else settings.max_iter
-        callbacks = FitCallbacks(self, max_iter)
+        callbacks = FitCallbacks(self, settings.max_iter)
         device = Device.of_array(run.network.weights)
-
         early = settings.ramp.n_epochs + EARLY
+        looks_early = settings.max_iter >= LONG * early
 
         def on_epoch(run):
             if self.verbose:
                 self._print_progress(run)
-            if run.n_epochs == early and max_iter >= LONG * early:
+            if looks_early and run.n_epochs == early:
                 scores_of = run.network.scores
                 self._diagnose(run, scores_of, samples, settings, stacklevel=8)
             if callbacks.are_active:
@@ -699,12 +694,6 @@ class DenseAssociativeMemoryClassifier(
                 run,
                 placed,
                 settings,
-                Stopping(
-                    max_iter,
-                    as_python(self.tol),
-                    self.n_iter_no_change,
-                    self.early_stopping,
-                ),
                 validation=validation,
                 rng=rng if self.shuffle else None,
                 before_epoch=callbacks.begin_epoch,
@@ -716,8 +705,6 @@ class DenseAssociativeMemoryClassifier(
                 validation.X, validation.codes, validation.weights
             )
         self._keep(run, home)
-        if validation is None:
-            self.validation_scores_ = self.validation_loss_curve_ = None
         callbacks.end_fit()
 
     def _keep(self, run: TrainingState, home: Device) -> None:
@@ -726,8 +713,8 @@ class DenseAssociativeMemoryClassifier(
         self.n_iter_ = run.n_epochs
         self.best_iter_ = run.best_epoch or run.n_epochs
         self.loss_curve_ = run.loss_curve
-        self.validation_loss_curve_ = run.validation_loss_curve
-        self.validation_scores_ = run.validation_scores
+        self.validation_loss_curve_ = run.validation_loss_curve or None
+        self.validation_scores_ = run.validation_scores or None
 
     def _diagnose(
         self,

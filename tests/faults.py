@@ -177,7 +177,7 @@ _training.py: training classifier: any improvement starts the wait anew
 + self.waited = 0 if value < self.best else self.waited + 1
 
 _training.py: training classifier: validation data decide without early_stopping
-- if run.best is not None and (stopping.early or run.interrupted):
+- if run.best is not None and (early_stopping or run.interrupted):
 + if run.best is not None:
 
 _training.py: training classifier: an interrupt leaves an unfinished epoch
