@@ -96,11 +96,7 @@ class Checkpoint:
         prefer_skip_nested_validation=True,
     )
     def __init__(
-        self,
-        path: str | os.PathLike,
-        *,
-        every: int = 1,
-        min_seconds: float = 10.0,
+        self, path: str | os.PathLike, *, every: int = 1, min_seconds: float = 10.0
     ):
         # A worker process may have another working directory.
         self.path = os.path.abspath(os.path.expanduser(path))

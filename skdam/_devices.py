@@ -39,15 +39,7 @@ tenths of a second beside its epochs.
 
 @dataclass(frozen=True)
 class Device:
-    """A namespace of arrays, and one of its devices, as the namespace names it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdam._devices import Device
-    >>> Device.of(np.zeros(2)).asarray([1, 2], "float32").dtype
-    dtype('float32')
-    """
+    """A namespace of arrays, and one of its devices, as the namespace names it."""
 
     xp: Any
     device: Any
@@ -198,14 +190,6 @@ def take_rows(array: Array, rows: slice | np.ndarray) -> Array:
 
 
 def widest_float(like: Array) -> Any:
-    """Return double precision, or single on a device that has no double.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdam._devices import widest_float
-    >>> np.dtype(widest_float(np.zeros(1, np.float32)))
-    dtype('float64')
-    """
+    """Return double precision, or single on a device that has no double."""
     here = Device.of_array(like)
     return here.xp.float64 if here.has_double else here.xp.float32

@@ -37,11 +37,7 @@ WORKSPACE_BYTES = 2**25
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F = 68, 77, 70
 GEMM_DEFAULT = -1
 
-OUT_OF_MEMORY = {
-    "CUDARuntimeError": [2],
-    "CUDADriverError": [2],
-    "CUBLASError": [1, 3],
-}
+OUT_OF_MEMORY = {"CUDARuntimeError": [2], "CUDADriverError": [2], "CUBLASError": [1, 3]}
 """Statuses of errors for too little memory; cuBLAS also says NOT_INITIALIZED."""
 
 _lock = threading.Lock()

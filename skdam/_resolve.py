@@ -62,22 +62,8 @@ Reinitialised memories always have this standard deviation.
 class LearningRate:
     """The schedule eps(t) of the learning rate, by epochs from 0.
 
-    Parameters
-    ----------
-    initial : float
-        eps_0, the largest change of a memory's component in one step.
-    schedule : {"linear", "exponential", "constant"}
-        How the rate falls from ``initial`` to ``decay * initial``.
-    decay : float
-        The last rate over the first.
-    n_epochs : int
-        Number of epochs over which the rate falls.
-
-    Examples
-    --------
-    >>> from skdam._resolve import LearningRate
-    >>> LearningRate(0.5, "exponential", 0.25, n_epochs=3).at(1)
-    0.25
+    The rate falls from ``initial`` to ``decay * initial`` over ``n_epochs`` epochs:
+    "linear", "exponential", or not at all ("constant").
     """
 
     initial: float
@@ -97,15 +83,7 @@ class LearningRate:
 
 @dataclass(frozen=True)
 class TemperatureRamp:
-    """Factor of the temperature, lowered linearly to 1 over the first epochs.
-
-    Examples
-    --------
-    >>> from skdam._resolve import TemperatureRamp
-    >>> ramp = TemperatureRamp(factor=2.0, n_epochs=10)
-    >>> ramp.at(0), ramp.at(5), ramp.at(80)
-    (2.0, 1.5, 1.0)
-    """
+    """Factor of the temperature, lowered linearly to 1 over the first epochs."""
 
     factor: float = 1.0
     n_epochs: int = 0
@@ -252,6 +230,7 @@ def resolve(
     given = not isinstance(init, str | tuple)
     # Where the start, the order or the epochs are the user's, the rule is the paper's.
     plain = given or not params["shuffle"] or incremental
+    n_features = len(statistics.std)
     n_memories = _n_memories(params, n_samples, n_classes, given, previous)
     intercept = _intercept(
         params["intercept_scaling"], statistics, given, previous, incremental
@@ -266,7 +245,8 @@ def resolve(
         # units are. For powers of the feedforward dual alone, the temperature makes up
         # for the unit.
         scale = statistics.unit
-    init_mean, init_std = init if isinstance(init, tuple) else (0.0, None)
+    auto_init_std = INIT_STD * math.sqrt(min(1.0, INIT_FEATURES / n_features))
+    init_mean, init_std = init if isinstance(init, tuple) else (0.0, auto_init_std)
     auto = auto_temperature(
         energy,
         loss,
@@ -294,7 +274,6 @@ def resolve(
         noise = 0.0 if plain else INPUT_NOISE
     if reinit == "auto":
         reinit = 0.0 if plain else REINIT_DEAD
-    n_features = len(statistics.std)
     noise = float(noise * statistics.total_std / math.sqrt(n_features))
     dropout = float(params["input_dropout"])
     largest = statistics.max_l1_norm + n_features * math.sqrt(3) * noise
@@ -329,7 +308,7 @@ def resolve(
         noise=noise,
         dropout=dropout,
         init_mean=init_mean,
-        init_std=auto_init_std(n_features) if init_std is None else init_std,
+        init_std=init_std,
         # A label that a sample has or has not is one of two classes.
         confidence=auto_confidence(
             statistics.n_samples, 2 if multilabel else n_classes
@@ -394,11 +373,6 @@ def _intercept(
     if value != "auto":
         return float(value)
     return 0.0 if given else auto_intercept(statistics)
-
-
-def auto_init_std(n_features: int) -> float:
-    """Return the standard deviation of the initial memories."""
-    return INIT_STD * math.sqrt(min(1.0, INIT_FEATURES / n_features))
 
 
 def auto_confidence(n_samples: float, n_classes: int) -> float:

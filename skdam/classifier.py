@@ -21,13 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
 from ._checkpoint import FitFile, checkpoint_of, describe_params, identify
-from ._devices import (
-    Device,
-    check_same_device,
-    compute_device,
-    n_stored,
-    to_numpy,
-)
+from ._devices import Device, check_same_device, compute_device, n_stored, to_numpy
 from ._diagnosis import (
     describe_failure,
     likeliest_cause,

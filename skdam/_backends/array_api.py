@@ -34,11 +34,7 @@ def forward(network: Any, batch_size: int) -> Iterator[Callable]:
     def function(X: Array, rows: slice) -> Array:
         samples = device.asarray(dense_rows(X, rows, network.weights.dtype))
         v = inputs(
-            samples,
-            slice(None),
-            network.weights.dtype,
-            network.unit,
-            network.intercept,
+            samples, slice(None), network.weights.dtype, network.unit, network.intercept
         )
         return _scores(network, v)[1]
 

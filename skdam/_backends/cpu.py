@@ -138,23 +138,6 @@ class Shard:
         self.velocity[:, some] /= divisor
 
 
-def _shards(
-    kind: type[Shard],
-    weights: np.ndarray,
-    n_visible: int,
-    batch_size: int,
-    n_threads: int,
-) -> list[Shard]:
-    n_memories = weights.shape[1]
-    count = n_threads * -(-n_memories // (MEMORIES_IN_SHARD * n_threads))
-    count = 1 if n_threads == 1 else min(count, n_memories)
-    edges = [n_memories * i // count for i in range(count + 1)]
-    return [
-        kind(weights, n_visible, slice(a, b), batch_size)
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
-
-
 class CpuScorer:
     """Scores of one network, with the buffers that they reuse."""
 
@@ -164,13 +147,14 @@ class CpuScorer:
         self.network = network
         self.threads = threads
         self.exact = not isinstance(network.update, Feedforward)
-        self.shards = _shards(
-            self.shard_kind,
-            network.weights,
-            network.n_visible,
-            batch_size,
-            threads.count,
-        )
+        n_memories, n_threads = network.n_memories, threads.count
+        count = n_threads * -(-n_memories // (MEMORIES_IN_SHARD * n_threads))
+        count = 1 if n_threads == 1 else min(count, n_memories)
+        edges = [n_memories * i // count for i in range(count + 1)]
+        self.shards = [
+            self.shard_kind(network.weights, network.n_visible, slice(a, b), batch_size)
+            for a, b in zip(edges[:-1], edges[1:], strict=True)
+        ]
 
     def forward(self, v: Any, units: Units) -> np.ndarray:
         """Return the scores of inputs; every shard keeps its overlaps."""

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 
 from .._devices import Device, to_numpy
 from .._validation import check_samples
-from ..energies import Energy, NamedEnergy
+from ..energies import Energy, NamedEnergy, _over_largest
 from ._display import _Display, fitted_classifier
 
 __all__ = ["DecisiveMemoriesDisplay", "contributions", "decisive_memories"]
@@ -148,8 +148,7 @@ def _relative(energy: Energy, x: Any) -> np.ndarray:
             f"The energy {energy!r} is not finite at overlaps of up to "
             f"{np.abs(to_numpy(x)).max():.4g} temperatures."
         )
-    largest = values.max(axis=1, keepdims=True)
-    return np.divide(values, largest, out=np.zeros_like(values), where=largest > 0)
+    return _over_largest(values)
 
 
 @dataclass(eq=False, repr=False)
