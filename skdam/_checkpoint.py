@@ -172,10 +172,10 @@ def identify(
             "sample_weight_val": validation.weights,
         }
     hashes = {name: _hash(value) for name, value in data.items() if value is not None}
-    return {"parameters": params, "data": hashes}
+    return {"parameters": _described(params), "data": hashes}
 
 
-def describe_params(params: dict[str, Any]) -> dict[str, str]:
+def _described(params: dict[str, Any]) -> dict[str, str]:
     """Return the parameters that decide what a fit gives, as text or as a hash.
 
     Parameters that do not say what they stand for in another process are an error.

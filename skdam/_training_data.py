@@ -55,46 +55,23 @@ def check_training_data(
     return samples, classes
 
 
-def split_training_data(
-    estimator: Any,
-    samples: Samples,
-    validation: tuple,
-    classes: np.ndarray,
-    home: Device,
-    rng: Any,
-) -> tuple[Samples, Samples | None]:
-    """Return the samples to train on, and those to validate on if there are any.
-
-    These are the validation data that the user gave (X_val, y_val, sample_weight_val)
-    or, with ``early_stopping``, a share of the samples.
-    """
-    X_val, y_val, sample_weight_val = validation
-    if (X_val is None) != (y_val is None):
-        raise ValueError("X_val and y_val must be given together.")
-    if X_val is None and sample_weight_val is not None:
-        raise ValueError("sample_weight_val needs X_val and y_val.")
-    if X_val is not None:
-        return samples, _check_validation_data(
-            estimator, *validation, classes, samples.codes.ndim == 2, home
-        )
-    if not estimator.early_stopping:
-        return samples, None
-    held_out = _set_aside(samples.codes, float(estimator.validation_fraction), rng)
-    kept = np.setdiff1d(np.arange(len(samples)), held_out)
-    held_out = samples.take(held_out)
-    held_out.weights = held_out.sample_weights
-    return samples.take(kept), held_out
-
-
-def _check_validation_data(
+def check_validation_data(
     estimator: Any,
     X_val: Any,
     y_val: Any,
     sample_weight_val: Any,
+    *,
     classes: np.ndarray,
     multilabel: bool,
     home: Device,
-) -> Samples:
+) -> Samples | None:
+    """Return the validation data that the user gave, if any, checked."""
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val must be given together.")
+    if X_val is None:
+        if sample_weight_val is not None:
+            raise ValueError("sample_weight_val needs X_val and y_val.")
+        return None
     if Device.of(X_val) != home:
         raise ValueError(
             f"X_val must live where X does, on {home.device} in {home.xp.__name__}."
@@ -109,7 +86,16 @@ def _check_validation_data(
     )
 
 
-def _set_aside(codes: np.ndarray, fraction: float, rng: Any) -> np.ndarray:
+def set_aside(samples: Samples, fraction: float, rng: Any) -> tuple[Samples, Samples]:
+    """Return the samples to train on, and a share of them to validate on."""
+    held_out = _held_out_rows(samples.codes, fraction, rng)
+    kept = np.setdiff1d(np.arange(len(samples)), held_out)
+    validation = samples.take(held_out)
+    validation.weights = validation.sample_weights
+    return samples.take(kept), validation
+
+
+def _held_out_rows(codes: np.ndarray, fraction: float, rng: Any) -> np.ndarray:
     """Draw the samples to validate on; each class keeps one to train on."""
     if codes.ndim == 2:
         if len(codes) < 2:

@@ -20,7 +20,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
-from ._checkpoint import FitFile, checkpoint_of, describe_params, identify
+from ._checkpoint import FitFile, checkpoint_of, identify
 from ._devices import Device, check_same_device, compute_device, n_stored, to_numpy
 from ._diagnosis import (
     describe_failure,
@@ -34,7 +34,7 @@ from ._resolve import Settings, resolve
 from ._samples import Samples, describe
 from ._state import PlainStateMixin
 from ._training import TrainingState, initial_weights, train
-from ._training_data import check_training_data, split_training_data
+from ._training_data import check_training_data, check_validation_data, set_aside
 from ._validation import (
     as_python,
     check_init,
@@ -538,20 +538,19 @@ class DenseAssociativeMemoryClassifier(
         params["init"] = check_init(
             self.init, samples.X.shape[1], len(classes), self.n_memories
         )
+        multilabel = samples.codes.ndim == 2
+        validation = check_validation_data(
+            self, *validation, classes=classes, multilabel=multilabel, home=home
+        )
         file = None
         if checkpoint is not None:
             # Before anything is drawn.
-            described = describe_params(params)
-            whole, has_validation = samples, validation[0] is not None
-        rng = check_random_state(self.random_state)
-        samples, validation = split_training_data(
-            self, samples, validation, classes, home, rng
-        )
-        if checkpoint is not None:
-            others = validation if has_validation else None
-            identity = identify(described, whole, classes, others, previous)
+            identity = identify(params, samples, classes, validation, previous)
             file = FitFile(checkpoint, identity)
-            del whole
+        rng = check_random_state(self.random_state)
+        if self.early_stopping and validation is None:
+            fraction = float(self.validation_fraction)
+            samples, validation = set_aside(samples, fraction, rng)
         statistics = describe(samples.X, samples.weights)
         if previous is None:
             warn_if_scales_differ(statistics, stacklevel=4)
@@ -570,7 +569,7 @@ class DenseAssociativeMemoryClassifier(
             n_classes=len(classes),
             single="float32" in str(samples.X.dtype) or not device.has_double,
             seed=self._seed(),
-            multilabel=samples.codes.ndim == 2,
+            multilabel=multilabel,
             incremental=incremental,
             previous=previous,
         )
