@@ -220,7 +220,7 @@ def _stated(value: Any) -> tuple:
         for name, part in sorted(vars(cls).items())
         if hasattr(part, "__code__")
         for cells in [[cell.cell_contents for cell in part.__closure__ or ()]]
-        # Objects are named by their address, which changes.
+        # The names of objects hold their address, which changes.
         for constants in [re.sub(" at 0x.*?>", "", f"{part.__code__.co_consts}{cells}")]
     ]
     return kind.__module__, kind.__qualname__, code, getattr(value, "__dict__", {})
@@ -244,7 +244,7 @@ def _is_alive(process: str) -> bool:
     if not process.isdigit():
         return False
     if os.name == "nt":
-        # There, the signal 0 is Ctrl-C.
+        # On Windows, the signal 0 is Ctrl-C.
         return True
     try:
         os.kill(int(process), 0)
@@ -278,7 +278,7 @@ class FitFile:
         folder = self.path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # What a process left that was killed while it wrote.
+            # Files of processes that were killed while they wrote.
             for left in folder.glob(f"{glob.escape(self.path.name)}.*.tmp"):
                 with suppress(OSError):
                     if not _is_alive(left.name.split(".")[-3]):

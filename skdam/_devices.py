@@ -30,7 +30,7 @@ from . import _gpu
 Array = Any
 
 LEAST_FLOP = 1e11
-"""What is worth a GPU: two cores of a CPU take about a second for it.
+"""Operations above which a GPU pays: about a second of work for two CPU cores.
 
 To start CUDA and to compile the kernels takes some seconds in a process, and a fit some
 tenths of a second beside its epochs.

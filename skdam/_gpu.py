@@ -29,7 +29,7 @@ CHUNK_BYTES = 2**26
 """What is copied to the device at once."""
 
 SPARE_SHARE = 0.2
-"""Share of the free memory that data leaves to others."""
+"""Share of the free memory that data must leave free."""
 
 WORKSPACE_BYTES = 2**25
 """What cuBLAS recommends for the largest devices."""
@@ -94,7 +94,7 @@ class Lease:
     @cached_property
     def _gemm(self) -> Callable:
         """cublasGemmEx, on the stream."""
-        # CuPy makes no cuBLAS calls while it records: they are made directly.
+        # CuPy refuses cuBLAS calls while it records, so they are made directly.
         library, handle = _cublas(), ctypes.c_void_p(cupy.cuda.cublas.create())
         pointer, number = ctypes.c_void_p, ctypes.c_int
         signature = [pointer] + 5 * [number] + 2 * [pointer] + 2 * [number] + [pointer]
@@ -106,7 +106,7 @@ class Lease:
                 raise cupy.cuda.cublas.CUBLASError(status)
 
         checked("cublasSetStream_v2", pointer(self.stream.ptr))
-        # One that cuBLAS allocated itself would be part of a recorded graph.
+        # A workspace that cuBLAS allocated itself would be part of a recorded graph.
         self._workspace = cupy.empty(WORKSPACE_BYTES, np.uint8)
         address = pointer(self._workspace.data.ptr)
         checked("cublasSetWorkspace_v2", address, ctypes.c_size_t(WORKSPACE_BYTES))
@@ -165,7 +165,7 @@ def lease() -> Iterator[Lease]:
                     free.append(own.pop(number))
                     _n_leased[number] -= 1
                     if not _n_leased[number]:
-                        # It is kept for each stream: other threads miss it.
+                        # The pool keeps memory by stream; other threads cannot use it.
                         cupy.get_default_memory_pool().free_all_blocks()
 
 
@@ -296,7 +296,7 @@ def _upload_if_it_fits(X: np.ndarray, working_bytes: int) -> Array | None:
             sender.send(X[start : start + rows], array[start : start + rows])
         cupy.cuda.get_current_stream().synchronize()
     except Exception as error:
-        # Another process may have been faster.
+        # Another process may have taken the memory meanwhile.
         if not _is_out_of_memory(error):
             raise
         return None

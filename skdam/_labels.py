@@ -26,7 +26,7 @@ def check_labels(y: Any, name: str = "y", *, multilabel: bool = False) -> np.nda
         labels = _without_nesting(y, name)
         if labels.ndim == 2 and labels.shape[1] > 1:
             return _check_indicators(labels, name, multilabel)
-        # Of the nullable numbers of pandas, scikit-learn would make floats.
+        # scikit-learn would turn the nullable integers of pandas into floats.
         y = column_or_1d(labels if labels.dtype.kind in "biu" else y, warn=True)
         y = _without_missing(y, name)
         check_classification_targets(y)
@@ -160,7 +160,7 @@ def encode(
 
 def on_device(classes: np.ndarray, device: Device) -> Any:
     """Return the classes on a device, if they are numbers; names stay on the host."""
-    # Of unsigned numbers, only bytes are known everywhere.
+    # Of unsigned types, only uint8 exists in every namespace.
     is_known = classes.dtype.kind in "bif" or classes.dtype == np.uint8
     return device.asarray(classes) if is_known else classes
 

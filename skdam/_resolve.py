@@ -15,7 +15,7 @@ from .losses import Loss, get_loss
 from .updates import EnergyDifference, Feedforward
 
 BEND_OVER_LENGTH, BEND_OVER_LENGTH_EXPONENTIAL = 0.7, 1.4
-"""Temperature of energies that are no power, in units of a sample's length."""
+"""Temperature of energies that do not grow as a power, over a sample's length."""
 
 LEAST_SAMPLES = 100
 """Samples below which the temperature does not follow their number."""
@@ -228,7 +228,7 @@ def resolve(
     loss = get_loss(params["loss"], float(params["error_exponent"]), multilabel)
     init = params["init"]
     given = not isinstance(init, str | tuple)
-    # Where the start, the order or the epochs are the user's, the rule is the paper's.
+    # Users who set the start, the order or the epochs get the paper's rule.
     plain = given or not params["shuffle"] or incremental
     n_features = len(statistics.std)
     n_memories = _n_memories(params, n_samples, n_classes, given, previous)
@@ -412,7 +412,7 @@ def auto_intercept(statistics: Statistics) -> float:
     state = total * (total / math.hypot(total, common))
     if not state:
         return 0.0
-    # The largest power of 2 that is a number.
+    # 2^1023 is the largest power of 2 in double precision.
     return 2.0 ** min(1023, round(math.log2(state) - ROUNDING_OF_INTERCEPT))
 
 

@@ -199,7 +199,7 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
         squares[rows] = _squares(part) @ ratios**2
         along += float(share @ (part @ (ratios * direction) - length) ** 2)
         if sparse.issparse(part):
-            # What is stored around the mean; below, the mean's square for the rest.
+            # Stored values around the mean; the others add the mean's square, below.
             unstored += share.sum() - part.astype(bool).T @ share
             part.data -= mean[part.indices]
         else:
@@ -251,7 +251,7 @@ def _slices(
         if not keep_unknown:
             values[np.isnan(values)] = 0
         if sparse.issparse(X):
-            # What is not stored is 0, and so nothing that is stored may be.
+            # Stored zeros, too, count as values that are not stored.
             part.eliminate_zeros()
             values = part.data
         if units is not None:

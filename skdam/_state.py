@@ -1,4 +1,4 @@
-"""What is saved of an estimator: arrays, numbers and names, and no types of our own.
+"""Estimators are saved as arrays, numbers and names, without types of our own.
 
 So skops reads a model without trusting anything of this package but the estimators.
 """
@@ -58,7 +58,7 @@ def pack(value: Any) -> Any:
     name = type(value).__name__
     if KINDS.get(name) is not type(value):
         return value
-    # Without fields there is no state.
+    # The state of an object without fields is None.
     fields = value._asdict() if isinstance(value, tuple) else value.__getstate__() or {}
     return {KIND: name} | {field: pack(part) for field, part in fields.items()}
 

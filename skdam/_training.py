@@ -223,7 +223,7 @@ def train(
     end = run.n_earlier + settings.max_iter
     xp = array_namespace(run.network.weights)
     with _backends.trainer(run.network, samples, settings, run.velocity) as backend:
-        # The trainer has its own from now on.
+        # From now on the trainer holds it.
         run.velocity = None
         try:
             for epoch in range(run.n_epochs, end):
@@ -238,7 +238,7 @@ def train(
                 )
                 _check_finite(metrics.loss, epoch, backend.network)
                 if is_last:
-                    # The loss is that before each step.
+                    # The losses, from before each step, do not tell of the last one.
                     total = float(xp.sum(backend.network.weights))
                     _check_finite(total, epoch, backend.network, "sum of the memories")
                 if (

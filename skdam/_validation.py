@@ -97,7 +97,7 @@ def check_samples(
 
     Features are compared by their names, where X is a data frame.
     """
-    # NumPy would warn of the sum of what is infinite, which is refused.
+    # NumPy would warn of infinite values, which are refused anyway.
     with (
         naming(name),
         naming_columns(X, name, estimator),
@@ -120,7 +120,7 @@ def check_samples(
             assert_all_finite(X, allow_nan=True, input_name=name)
     if sparse.issparse(X):
         with naming(name):
-            # Indices beyond the matrix would be read and written.
+            # Indices beyond the matrix would reach other memory.
             X.check_format(full_check=True)
         if not X.has_canonical_format:
             X = X.copy()
@@ -212,7 +212,7 @@ def is_missing(value: Any) -> bool:
     except ArithmeticError:
         return True
     except (TypeError, ValueError):
-        # Neither true nor false, as of an array.
+        # The comparison has no truth value, as with arrays.
         return False
 
 

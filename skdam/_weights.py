@@ -31,7 +31,7 @@ def check_weights(
                 dtype=np.float64,
                 ensure_non_negative=True,
             )
-        # Products and squares of what follows must neither overflow nor underflow.
+        # So that products and squares of weights neither overflow nor underflow.
         weights = weights / (weights.max() or 1)
     if class_weight is not None:
         share = _share_of_classes(class_weight, codes, classes)
@@ -81,7 +81,7 @@ def _share_of_classes(
 def _places_of(key: Any, classes: np.ndarray) -> np.ndarray:
     """Return where among the classes a key of a dict is: nowhere, or at one place."""
     if classes.dtype.kind in "mM":
-        # NumPy takes the number 1 for a day, or for no date at all.
+        # NumPy would read the number 1 as a day.
         if not is_date(key):
             return np.empty(0, int)
         key = np.asarray(key, classes.dtype.kind + "8")[()]
@@ -89,5 +89,5 @@ def _places_of(key: Any, classes: np.ndarray) -> np.ndarray:
         # NumPy warns where it compares what cannot be compared.
         warnings.simplefilter("ignore")
         same = [label == key for label in classes]
-    # Of sequences, each element would be compared.
+    # A key that is a sequence is compared element by element, and is no label.
     return np.flatnonzero([isinstance(x, bool | np.bool_) and bool(x) for x in same])

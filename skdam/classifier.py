@@ -555,7 +555,7 @@ class DenseAssociativeMemoryClassifier(
         if previous is None:
             warn_if_scales_differ(statistics, stacklevel=4)
         n_seen = len(samples)
-        # A network that was made of another one has seen no samples.
+        # A network that from_mlp made has seen no samples.
         earlier = getattr(self, "_statistics", None)
         if incremental and previous is not None and earlier is not None:
             warn_if_batch_differs(statistics, earlier, stacklevel=4)

@@ -351,7 +351,7 @@ def _probabilities(op: _Nodes, network: Network, scores: str) -> str:
     if network.n_classes == 2:
         return op("Softmax", op("Mul", scores, factor / 2), axis=1)
     log_odds = op("Mul", scores, factor)
-    # The lesser of the largest two.
+    # The second largest.
     largest = op("TopK", log_odds, np.array([2]), axis=1)
     second = op("Gather", largest, np.array([1]), axis=1)
     log_odds = op("Sub", log_odds, op("Max", second, 0.0))

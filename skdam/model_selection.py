@@ -512,7 +512,7 @@ def _fit(model: BaseEstimator, X: Any, y: Any, X_test: Any, y_test: Any) -> None
             before = model[:-1]
             X = before.fit_transform(X, y)
             X_test = before.transform(X_test)
-            # With a memory, the steps that were fitted are copies.
+            # A pipeline with ``memory`` fits copies of its steps.
             model.steps[:-1] = before.steps
         _fit(model.steps[-1][1], X, y, X_test, y_test)
     else:

@@ -44,10 +44,10 @@ from .inputs import InputNoise, inputs, is_sparse
 from .threads import WORTH_A_THREAD, Threads, thread_team
 
 CHUNK_ELEMENTS = 2**20
-"""Inputs that are prepared at once."""
+"""Elements of the inputs that are prepared at once."""
 
 MOST_PREPARED_BYTES = 2**30
-"""Samples up to which all of them are kept as inputs, beside the samples themselves."""
+"""Size of X up to which all samples are also kept as inputs."""
 
 TILE_ELEMENTS = 2**17
 """Elements of the memories that are moved at once, so that they stay in the cache."""

@@ -62,14 +62,14 @@ CLASS_TILE = {"float32": 12, "float64": 8}
 """Classes at once, whose sums are in registers."""
 
 COLUMNS = 4
-"""What is kept of the gradient of a sample."""
+"""Numbers that are kept of the gradient of a sample."""
 
 MAX_STEPS = 4096
 STEPS = 8
 """Steps of a graph."""
 
 RECORDINGS = 3
-"""How often an epoch is recorded, since what other threads do may spoil it."""
+"""Attempts to record an epoch, which other threads may spoil."""
 
 NO_NOISE = InputNoise(0.0, 0.0, (0, 0))
 
@@ -337,7 +337,7 @@ class CudaTrainer(_Scoring):
         self._arguments["x"].fill(0)
         self._arguments["d_overlaps"] = self._arguments["x"]
         if n_classes > tile:
-            # There, it is needed once more.
+            # The overlaps are needed again, for the next tile of classes.
             self._empty("d_overlaps", stride, n_memories).fill(0)
         self._empty("d_connections", n_classes, n_memories)
         self._empty("idle", n_memories)
@@ -470,7 +470,7 @@ def _aligned(count: int) -> int:
 
 def _n_together(network: Any) -> int:
     """Return how many samples a block of forward has."""
-    # What the exact update does with each is much code.
+    # The exact update takes much code for each sample.
     return 1 if isinstance(network.update, EnergyDifference) else SAMPLES
 
 

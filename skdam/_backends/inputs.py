@@ -44,7 +44,7 @@ def noise_pool(n_features: int, dtype: Any = np.float32) -> np.ndarray:
     The first ``n_features`` follow once more behind the last one, so that
     ``pool[place : place + n_features]`` exists for every place below ``POOL_SIZE``.
     """
-    # The networks of an ensemble may differ a little in their features.
+    # Networks of an ensemble with nearly as many features share a pool.
     n_repeated = 1 << max(10, (n_features - 1).bit_length())
     return _drawn_pool(n_repeated, dtype)[: POOL_SIZE + n_features]
 

@@ -105,7 +105,7 @@ def _decimal_tables(
             level = np.zeros(len(size))
         else:
             depth = (top - decade) // DECADES
-            # A term of 0 is of the same size in every level, the last one included.
+            # A term of 0 is 0 in every level; it needs no level of its own.
             depth[decade == MIN_EMIN] = depth[decade > MIN_EMIN].max()
             depths, level = np.unique(depth, return_inverse=True)
             tables = _levels(tables, DECADES * depths - top, energy)

@@ -33,7 +33,7 @@ WORTH_A_THREAD = 2**22
 """Multiplications above which a team of threads pays."""
 
 POLL_SECONDS = 1e-5, 0.05
-"""How often a lease is looked at by who waits for the limit, and by who keeps it."""
+"""Intervals of polling: of threads that wait, and of the one that keeps the limit."""
 
 
 class Threads:

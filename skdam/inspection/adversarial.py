@@ -141,12 +141,12 @@ def adversarial_examples(
         How much more probable the target is to be than any other class, in [0, 1). At 0
         examples are on the decision boundary.
     bounds : (low, high), default=None
-        Range of all features, except for those that are beyond it before. None: from
-        the smallest to the largest value in the training data, or (-1, 1) for a network
-        that was made of a perceptron.
+        Range that features may not leave; one that is beyond it in the sample may stay
+        there, and moves no further out. None: from the smallest to the largest value in
+        the training data, or (-1, 1) for a network that was made of a perceptron.
     step : float, default=0.01
-        Length of a step, as a share of the sample's own length; or, if all of it is 0,
-        of the longest one within the range of the training data.
+        Length of a step, as a share of the sample's length; for a sample of zeros, of
+        the longest one within the range of the training data.
     max_iter : int, default=300
         Largest number of steps.
 

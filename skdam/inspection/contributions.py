@@ -128,7 +128,7 @@ def decisive_memories(
 
 
 def _blocks_of_contributions(estimator: BaseEstimator, X: Any) -> Iterator[np.ndarray]:
-    """Yield the relative contributions for some rows of X after the other."""
+    """Yield the relative contributions, some rows of X at a time."""
     clf, X = fitted_classifier(estimator, X)
     labels = clf.predict(X)
     X = check_samples(clf, X)

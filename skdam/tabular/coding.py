@@ -101,7 +101,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return the columns, and behind them the states of each.
+        """Return the columns, followed by the states of each.
 
         Parameters
         ----------

@@ -146,7 +146,7 @@ def _as_floats(X: Any) -> np.ndarray:
             values = [np.nan if is_missing(v) else v for v in values.tolist()]
         try:
             with warnings.catch_warnings():
-                # Complex numbers, too.
+                # NumPy only warns of complex numbers.
                 warnings.simplefilter("error")
                 values = np.asarray(values).astype(np.float64)
         except (TypeError, ValueError, OverflowError, Warning) as error:
