@@ -301,10 +301,8 @@ class _Orders:
         """Return the next order."""
         if self._rng is None:
             return None
-        if self._drawn is None:
-            return self._rng.permutation(self._n_samples)
-        _, order = self._drawn
-        self._drawn = None
+        self.draw_ahead()
+        (_, order), self._drawn = self._drawn, None
         return order
 
     def draw_ahead(self) -> np.ndarray | None:

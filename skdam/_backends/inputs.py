@@ -212,27 +212,9 @@ def inputs(
 ) -> Array:
     """Return the states of the visible neurons, in units of the temperature.
 
-    Parameters
-    ----------
-    X : array or CSR array of shape (n_samples, n_features)
-        Samples.
-    rows : slice or array of int
-        Which of them.
-    dtype : dtype
-        Type of the states.
-    temperature : float
-        T.
-    intercept : float, default=0.0
-        State of the intercept's neuron; 0: there is none.
-    noise : InputNoise, optional
-        Noise of training, for samples on the host.
-    hashes : array of uint32 of shape (n_samples,), optional
-        Hashes of all samples; the noise needs them.
-
-    Returns
-    -------
-    array of shape (n_rows, n_features), or (n_rows, n_features + 1) with an intercept
-        A CSR array where X is one of which few features are stored.
+    An intercept other than 0 is that of one more neuron. The noise is for samples on
+    the host, and needs the hashes of all samples. The result is a CSR array where X is
+    one of which few features are stored.
 
     Examples
     --------
