@@ -29,8 +29,6 @@ from sklearn.utils._param_validation import Interval, validate_params
 from ._devices import to_numpy
 from ._samples import Samples
 
-Array = Any
-
 HEADER = "header.json"
 
 ANEW = "To start anew, delete it or give another path"
@@ -332,7 +330,7 @@ class FitFile:
             and time.monotonic() - self._written >= checkpoint.min_seconds
         )
 
-    def write(self, numbers: dict[str, Any], arrays: dict[str, Array]) -> None:
+    def write(self, numbers: dict[str, Any], arrays: dict[str, Any]) -> None:
         """Put numbers and arrays in the place of the checkpoint before."""
         header = {"fit": self._identity, "numbers": numbers, "arrays": list(arrays)}
         text = json.dumps(header, default=lambda number: number.tolist())

@@ -18,8 +18,6 @@ from ._samples import Samples
 from .learning_rule import Scaled
 from .network import Network
 
-Array = Any
-
 RESTORED = """n_epochs best_epoch loss_curve validation_loss_curve validation_scores
 accuracy finished""".split()
 """What a checkpoint holds of a training, beside arrays, patience and generator."""
@@ -112,7 +110,7 @@ class TrainingState:
 
     def saved(
         self, velocity: Scaled | None, generator: dict[str, Any] | None
-    ) -> tuple[dict[str, Any], dict[str, Array]]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the numbers and arrays that :meth:`restore` goes on from.
 
         The generator is that of the samples' orders. A training that is finished needs

@@ -1,4 +1,4 @@
-"""Seventy-six small faults, put into a copy of the package one at a time.
+"""Eighty small faults, put into a copy of the package one at a time.
 
 ``python tests/faults.py`` tells which test notices each of them, or that it survived,
 and takes ten minutes; ``--only 3 17`` tries the faults of these numbers. The package
@@ -223,6 +223,14 @@ _validation.py: classifier training: what a sparse matrix stores twice is not su
 network.py: dead_memories: only the first samples show that memories live
 - if alive.all():
 + if alive.any():
+
+_training_data.py: training: validation rows have the weights of their classes
+- validation.weights = validation.sample_weights
++ pass
+
+_backends/cpu_losses.py: backends training: the mean loss is not weighted
+- losses = losses * self.weights
++ pass
 
 _diagnosis.py: classifier model_selection: a rare class that is lost is not looked at
 - rows = np.union1d(np.arange(0, len(codes), step), first_of_each_class)

@@ -26,8 +26,6 @@ from typing import Any, NamedTuple
 
 from array_api_compat import is_cupy_array, is_numpy_array
 
-Array = Any
-
 
 class EpochMetrics(NamedTuple):
     """Weighted mean loss and share of correct predictions, each before its step."""

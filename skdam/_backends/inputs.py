@@ -25,8 +25,6 @@ from sklearn.utils import gen_batches
 
 from .._devices import take_rows, to_numpy
 
-Array = Any
-
 DENSE_SPEED, DENSE_START = 20, 10
 """How many features of a dense step take the time of a stored one in a sparse step, and
 how many more stored ones the overhead of a sample amounts to."""
@@ -187,7 +185,7 @@ def _hashed_floats(numbers: np.ndarray) -> np.ndarray:
     return _hashed(numbers.view(np.uint32))
 
 
-def dense_rows(X: Any, rows: slice | np.ndarray, dtype: Any) -> Array:
+def dense_rows(X: Any, rows: slice | np.ndarray, dtype: Any) -> Any:
     """Return a dense copy of rows of X."""
     if sparse.issparse(X) or is_numpy_array(X):
         # The type may be one of another namespace.
@@ -209,7 +207,7 @@ def inputs(
     intercept: float = 0.0,
     noise: InputNoise | None = None,
     hashes: np.ndarray | None = None,
-) -> Array:
+) -> Any:
     """Return the states of the visible neurons, in units of the temperature.
 
     An intercept other than 0 is that of one more neuron. The noise is for samples on

@@ -105,9 +105,9 @@ def input_gradient(estimator: BaseEstimator, X: Any, target: Any) -> np.ndarray:
     >>> bool((after > clf.decision_function(X[:3]))[:, 8].all())
     True
     """
-    network, X, classes = _opened(estimator, X)
-    codes = _codes(target, classes, len(X))
-    return _finite(network.input_gradient(X, np.eye(len(classes))[codes]))
+    clf, X = _opened(estimator, X)
+    delta = np.eye(clf.network_.n_classes)[_codes(target, clf, len(X))]
+    return _finite(clf.network_.at(HOST).input_gradient(X, delta))
 
 
 @validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
@@ -184,11 +184,11 @@ def adversarial_examples(
     >>> bool((clf.predict(found.X) != clf.predict(X[:20])).all())
     True
     """
-    _, X, classes = _opened(estimator, X)
-    codes = None if target is None else _codes(target, classes, len(X))
-    low, high = _bounds(estimator, bounds)
+    clf, X = _opened(estimator, X)
+    codes = None if target is None else _codes(target, clf, len(X))
+    low, high = _bounds(clf, bounds)
     name = "adversarial_examples"
-    return _deceive(name, estimator, X, codes, low, high, margin, step, max_iter)
+    return _deceive(name, clf, X, codes, low, high, margin, step, max_iter)
 
 
 @validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
@@ -254,7 +254,7 @@ def rubbish_images(
     low, high = _bounds(clf, bounds)
     if not np.isfinite([low, high]).all():
         raise ValueError(f"bounds={bounds!r} must be finite, to draw noise from them.")
-    codes = _codes(target, to_numpy(clf.classes_))
+    codes = _codes(target, clf)
     rng = check_random_state(random_state)
     noise = low + (high - low) * rng.uniform(size=(len(codes), clf.n_features_in_))
     name = "rubbish_images"
@@ -273,17 +273,16 @@ def _classifier(estimator: BaseEstimator) -> Any:
     return fitted_classifier(estimator)[0]
 
 
-def _opened(estimator: BaseEstimator, X: Any) -> tuple[Network, np.ndarray, np.ndarray]:
-    """Return the network on the host, and checked samples as floats of their own."""
+def _opened(estimator: BaseEstimator, X: Any) -> tuple[Any, np.ndarray]:
+    """Return the classifier, and checked samples on the host as floats of their own."""
     clf = _classifier(estimator)
     X = check_samples(clf, X)
     check_dense(X, "any feature may have a gradient")
     X = to_numpy(X)
-    X = X.astype(X.dtype if X.dtype.kind == "f" else np.float64)
-    return clf.network_.at(HOST), X, to_numpy(clf.classes_)
+    return clf, X.astype(X.dtype if X.dtype.kind == "f" else np.float64)
 
 
-def _codes(target: Any, classes: np.ndarray, n_samples: int | None = None):
+def _codes(target: Any, clf: Any, n_samples: int | None = None) -> np.ndarray:
     """Return the number of each target's class."""
     if n_samples is not None and np.ndim(target) == 0:
         target = np.full(n_samples, target)
@@ -292,7 +291,7 @@ def _codes(target: Any, classes: np.ndarray, n_samples: int | None = None):
         raise ValueError("target holds no labels.")
     if n_samples is not None:
         check_equal_length("X and target", np.empty(n_samples), labels)
-    return encode(labels, classes, "target")
+    return encode(labels, to_numpy(clf.classes_), "target")
 
 
 def _bounds(clf: Any, bounds: Any) -> tuple[float, float]:
