@@ -54,7 +54,7 @@ def choose_units(update: Update, largest_overlap: float, dtype: np.dtype) -> Uni
         )
     elif growth != "power":
         kind = FeedforwardUnits if feedforward else DifferenceUnits
-    elif is_steep(energy.power, largest_overlap / update.temperature, dtype):
+    elif is_steep(energy, largest_overlap / update.temperature, dtype):
         kind = SteepFeedforwardUnits if feedforward else SteepDifferenceUnits
     elif feedforward:
         # Below n = 2 the slope x^(n-2) grows without bound towards 0.
@@ -66,11 +66,11 @@ def choose_units(update: Update, largest_overlap: float, dtype: np.dtype) -> Uni
     return kind(update)
 
 
-def is_steep(power: float, largest: float, dtype: np.dtype) -> bool:
-    """Tell whether sums of x^n may leave the range of the type, up or down."""
-    if power <= 2:
-        return False
-    room = 0.5 * math.log(np.finfo(dtype).max)
+def is_steep(energy: NamedEnergy, largest: float, dtype: np.dtype) -> bool:
+    """Tell whether sums of F may leave the range of the type, up or down."""
+    if energy.growth != "power" or energy.power <= 2:
+        return energy.growth == "exponential"
+    power, room = energy.power, 0.5 * math.log(np.finfo(dtype).max)
     return power > MAX_DIRECT_POWER or (
         power * abs(math.log(max(largest, 1e-300))) > room
     )

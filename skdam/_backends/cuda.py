@@ -101,7 +101,7 @@ def compile_options(network: Any, largest: float = math.inf) -> tuple[str, ...]:
         "POWER": float(getattr(energy, "power", 0)),
         "RECTIFIED": int(energy.rectified),
         "DIFFERENCE": int(isinstance(network.update, EnergyDifference)),
-        "STEEP": int(_is_steep(network, largest)),
+        "STEEP": int(is_steep(energy, largest / network.temperature, dtype)),
         "LOSS": (PowerError, LogLoss, BinaryLogLoss).index(type(network.loss)),
         "MULTILABEL": int(network.loss.multilabel),
         "CLASSES": network.n_classes,
@@ -118,14 +118,6 @@ def compile_options(network: Any, largest: float = math.inf) -> tuple[str, ...]:
         "TINY": float(limits.tiny),
     }
     return "--std=c++17", *(f"-D{name}={value}" for name, value in settings.items())
-
-
-def _is_steep(network: Any, largest: float) -> bool:
-    """Tell whether sums of F(x) may leave the range of the type, up or down."""
-    energy, dtype = network.energy, network.weights.dtype
-    if energy.growth != "power":
-        return energy.growth == "exponential"
-    return is_steep(energy.power, largest / network.temperature, dtype)
 
 
 @cache
