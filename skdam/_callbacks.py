@@ -60,7 +60,7 @@ class FitCallbacks:
         """
         estimator = self.estimator
         callbacks = getattr(estimator, "_skl_callbacks", [])
-        # A checkpoint alone has nothing to be told.
+        # A checkpoint needs none of these calls.
         if all(isinstance(callback, Checkpoint) for callback in callbacks) and (
             not hasattr(estimator, "_parent_callback_ctx")
         ):

@@ -29,10 +29,6 @@ from sklearn.utils._param_validation import Interval, validate_params
 from ._devices import to_numpy
 from ._samples import Samples
 
-__all__ = ["Checkpoint", "FitFile", "checkpoint_of", "describe_params", "identify"]
-
-Array = Any
-
 HEADER = "header.json"
 
 ANEW = "To start anew, delete it or give another path"
@@ -98,11 +94,7 @@ class Checkpoint:
         prefer_skip_nested_validation=True,
     )
     def __init__(
-        self,
-        path: str | os.PathLike,
-        *,
-        every: int = 1,
-        min_seconds: float = 10.0,
+        self, path: str | os.PathLike, *, every: int = 1, min_seconds: float = 10.0
     ):
         # A worker process may have another working directory.
         self.path = os.path.abspath(os.path.expanduser(path))
@@ -158,18 +150,8 @@ def identify(
 ) -> dict[str, dict[str, str]]:
     """Return what tells a fit from others: its parameters, and hashes of its data.
 
-    Parameters
-    ----------
-    params : dict
-        Parameters of the classifier, described.
-    samples : Samples
-        All samples, those that are set aside among them.
-    classes : array
-        Labels of the classes.
-    validation : Samples or None
-        Validation data that the user gave.
-    previous : Network or None
-        Network with which training goes on.
+    The samples are all, those that are set aside among them; the validation data are
+    those that the user gave, and ``previous`` is the network to start from.
     """
     data = {
         "X": samples.X,
@@ -188,16 +170,13 @@ def identify(
             "sample_weight_val": validation.weights,
         }
     hashes = {name: _hash(value) for name, value in data.items() if value is not None}
-    return {"parameters": params, "data": hashes}
+    return {"parameters": _described(params), "data": hashes}
 
 
-def describe_params(params: dict[str, Any]) -> dict[str, str]:
+def _described(params: dict[str, Any]) -> dict[str, str]:
     """Return the parameters that decide what a fit gives, as text or as a hash.
 
-    Raises
-    ------
-    ValueError
-        If a parameter does not say what it stands for in another process.
+    Parameters that do not say what they stand for in another process are an error.
     """
     if params["random_state"] is None:
         raise ValueError(
@@ -239,7 +218,7 @@ def _stated(value: Any) -> tuple:
         for name, part in sorted(vars(cls).items())
         if hasattr(part, "__code__")
         for cells in [[cell.cell_contents for cell in part.__closure__ or ()]]
-        # Objects are named by their address, which changes.
+        # The names of objects hold their address, which changes.
         for constants in [re.sub(" at 0x.*?>", "", f"{part.__code__.co_consts}{cells}")]
     ]
     return kind.__module__, kind.__qualname__, code, getattr(value, "__dict__", {})
@@ -263,7 +242,7 @@ def _is_alive(process: str) -> bool:
     if not process.isdigit():
         return False
     if os.name == "nt":
-        # There, the signal 0 is Ctrl-C.
+        # On Windows, the signal 0 is Ctrl-C.
         return True
     try:
         os.kill(int(process), 0)
@@ -275,24 +254,9 @@ def _is_alive(process: str) -> bool:
 
 
 class FitFile:
-    """The checkpoint of one fit.
+    """The checkpoint of the fit of an identity, which its file must have, if any.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Where it is, and how often it is written.
-    identity : dict
-        What tells the fit from others.
-
-    Attributes
-    ----------
-    saved : (dict, dict) or None
-        Numbers and arrays of the checkpoint that was found.
-
-    Raises
-    ------
-    ValueError
-        If the checkpoint that was found is not one of this fit, or there can be none.
+    ``saved`` holds the numbers and arrays of the checkpoint that was found, or None.
     """
 
     def __init__(self, checkpoint: Checkpoint, identity: dict[str, dict[str, str]]):
@@ -312,7 +276,7 @@ class FitFile:
         folder = self.path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # What a process left that was killed while it wrote.
+            # Files of processes that were killed while they wrote.
             for left in folder.glob(f"{glob.escape(self.path.name)}.*.tmp"):
                 with suppress(OSError):
                     if not _is_alive(left.name.split(".")[-3]):
@@ -349,13 +313,7 @@ class FitFile:
         )
 
     def restore(self, run: Any, settings: Any, rng: Any) -> None:
-        """Bring a run, and the generator, to where the checkpoint is, if there is one.
-
-        Raises
-        ------
-        ValueError
-            If the checkpoint does not hold what the run needs.
-        """
+        """Bring a run, and the generator, to the checkpoint that was found, if any."""
         if self.saved is None:
             return
         try:
@@ -372,7 +330,7 @@ class FitFile:
             and time.monotonic() - self._written >= checkpoint.min_seconds
         )
 
-    def write(self, numbers: dict[str, Any], arrays: dict[str, Array]) -> None:
+    def write(self, numbers: dict[str, Any], arrays: dict[str, Any]) -> None:
         """Put numbers and arrays in the place of the checkpoint before."""
         header = {"fit": self._identity, "numbers": numbers, "arrays": list(arrays)}
         text = json.dumps(header, default=lambda number: number.tolist())

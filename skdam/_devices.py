@@ -27,21 +27,10 @@ from sklearn.utils._array_api import _convert_to_numpy, get_namespace_and_device
 
 from . import _gpu
 
-__all__ = [
-    "Device",
-    "check_device_name",
-    "check_same_device",
-    "compute_device",
-    "n_stored",
-    "take_rows",
-    "to_numpy",
-    "widest_float",
-]
-
 Array = Any
 
 LEAST_FLOP = 1e11
-"""What is worth a GPU: two cores of a CPU take about a second for it.
+"""Operations above which a GPU pays: about a second of work for two CPU cores.
 
 To start CUDA and to compile the kernels takes some seconds in a process, and a fit some
 tenths of a second beside its epochs.
@@ -50,22 +39,7 @@ tenths of a second beside its epochs.
 
 @dataclass(frozen=True)
 class Device:
-    """A namespace of arrays, and one of its devices.
-
-    Parameters
-    ----------
-    xp : module
-        Array API namespace.
-    device : object
-        Device, as the namespace names it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdam._devices import Device
-    >>> Device.of(np.zeros(2)).asarray([1, 2], "float32").dtype
-    dtype('float32')
-    """
+    """A namespace of arrays, and one of its devices, as the namespace names it."""
 
     xp: Any
     device: Any
@@ -136,22 +110,10 @@ def check_device_name(name: str) -> None:
 
 
 def compute_device(name: str, X: Any, flop: float = math.inf) -> Device:
-    """Return where to compute on X.
+    """Return where to do some floating-point operations on X.
 
-    Parameters
-    ----------
-    name : str
-        "auto" (where X lives; for NumPy arrays CUDA where CuPy sees a device and the
-        work is worth it), "cpu", "cuda", or "cuda:1".
-    X : array-like
-        Data.
-    flop : float
-        Number of floating-point operations to do.
-
-    Raises
-    ------
-    ValueError
-        If X lives elsewhere, or there is no such device.
+    The name "auto" stands for where X lives; for NumPy arrays it is CUDA where CuPy
+    sees a device and the work is worth it.
     """
     home = Device.of(X)
     on_host = home is HOST or home.is_host
@@ -189,10 +151,7 @@ def _cuda_device(name: str) -> Device:
 def check_same_device(X: Any, fitted: Array, name: str) -> None:
     """Check that X lives where the model was fitted; a model on the host goes anywhere.
 
-    Raises
-    ------
-    ValueError
-        If the model would have to leave its device.
+    Errors give the name of the called method.
     """
     if is_numpy_array(fitted):
         return
@@ -231,14 +190,6 @@ def take_rows(array: Array, rows: slice | np.ndarray) -> Array:
 
 
 def widest_float(like: Array) -> Any:
-    """Return double precision, or single on a device that has no double.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdam._devices import widest_float
-    >>> np.dtype(widest_float(np.zeros(1, np.float32)))
-    dtype('float64')
-    """
+    """Return double precision, or single on a device that has no double."""
     here = Device.of_array(like)
     return here.xp.float64 if here.has_double else here.xp.float32

@@ -1,7 +1,8 @@
-"""Tell a training that has failed from one that is merely not good."""
+"""Warnings of samples that are hard to learn, and of a training that has failed."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,16 @@ from scipy.stats import rankdata
 
 from ._devices import take_rows, to_numpy
 from ._samples import Samples, Statistics
-from ._validation import dominant_features
 from .losses import PowerError, targets_of
 
-__all__ = ["describe_failure", "likeliest_cause"]
+DOMINANT_SHARE = 0.99
+"""Share of the variance in a few features above which a warning is due."""
+
+GAP = 100.0
+"""Ratio of standard deviations that sets features of another scale apart."""
+
+MOST_CHANGE = 5.0
+"""Ratio of the lengths of samples above which a warning is due."""
 
 SATURATED = -4.5
 """Score below which tanh is -1 to within 3e-4."""
@@ -29,17 +36,6 @@ def describe_failure(
 
     Past the edge of tanh, or with no positive overlap left, the gradient of a sample
     vanishes beside that of others, and training can lose it for good.
-
-    Parameters
-    ----------
-    scores_of : callable
-        Returns the scores of some samples.
-    samples : Samples
-        Training data.
-    network : Network
-        The trained network.
-    classes : array of shape (n_classes,)
-        Labels.
     """
     codes = to_numpy(samples.codes)
     step = -(-len(codes) // SAMPLES_TO_LOOK_AT)
@@ -116,12 +112,7 @@ def _mean_area(scores: np.ndarray, belongs: np.ndarray) -> float:
 def likeliest_cause(statistics: Statistics, temperature_ratio: float) -> str:
     """Say what most likely made a training fail.
 
-    Parameters
-    ----------
-    statistics : Statistics
-        Sizes of the training samples.
-    temperature_ratio : float
-        Temperature of the training over the automatic one.
+    The temperature ratio is that of the training over the automatic one.
     """
     if len(dominant_features(statistics)[0]):
         return "the features differ in scale, and should be scaled first"
@@ -132,3 +123,59 @@ def likeliest_cause(statistics: Statistics, temperature_ratio: float) -> str:
     if statistics.mean_length > 3 * statistics.total_std:
         return "the features are far from 0, and should be centred first"
     return "training was too short, or the temperature does not suit"
+
+
+def warn_if_scales_differ(statistics: Statistics, stacklevel: int) -> None:
+    """Warn if a few of the features are all that overlaps can tell."""
+    few, share = dominant_features(statistics)
+    if not len(few):
+        return
+    listed = ", ".join(map(str, few[:5])) + (", ..." if len(few) > 5 else "")
+    which, have = ("Feature", "has") if len(few) == 1 else ("Features", "have")
+    warnings.warn(
+        f"{which} {listed} of X {have} {share:.2%} of the variance of all "
+        f"{len(statistics.std)}, so that the others hardly count in the overlaps. "
+        "Scale the features first, with StandardScaler for example.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+def dominant_features(statistics: Statistics) -> tuple[np.ndarray, float]:
+    """Return the features beside which all others hardly vary, and their share.
+
+    One, two or three are named for their share of the variance alone, if they are at
+    most half of the features that vary; others if there is a gap behind them.
+    """
+    order = np.argsort(-statistics.std, kind="stable")
+    std = statistics.std[order]
+    varying = np.count_nonzero(std)
+    if varying < 2:
+        return order[:0], 0.0
+    std = std[:varying] / std[0]
+    shares = np.cumsum(std**2)[:-1] / (std**2).sum()
+    numbers = np.arange(1, varying)
+    is_few = (numbers == 1) | ((numbers <= 3) & (2 * numbers <= varying))
+    with np.errstate(over="ignore", divide="ignore"):
+        has_gap = std[:-1] / std[1:] > GAP
+    found = (shares > DOMINANT_SHARE) & (is_few | has_gap)
+    if not found.any():
+        return order[:0], 0.0
+    first = int(found.argmax())
+    return order[: first + 1], float(shares[first])
+
+
+def warn_if_batch_differs(new: Statistics, old: Statistics, stacklevel: int) -> None:
+    """Warn if a batch of samples has another scale than those seen before."""
+    if (
+        not 1 / MOST_CHANGE
+        <= (new.l2_norm or 1.0) / (old.l2_norm or 1.0)
+        <= MOST_CHANGE
+    ):
+        warnings.warn(
+            f"The samples of this batch have a root mean square length of "
+            f"{new.l2_norm:.4g}, those of earlier ones {old.l2_norm:.4g}. Scale all "
+            "batches alike.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )

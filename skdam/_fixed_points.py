@@ -13,8 +13,6 @@ from ._backends.recall_cpu import unstable
 from ._backends.threads import WORTH_A_THREAD, thread_team
 from .energies import Energy, get_energy
 
-__all__ = ["POWERS", "choose_power", "count_unstable", "sample_memories"]
-
 POWERS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000)
 """Powers among which one is chosen."""
 
@@ -45,10 +43,7 @@ def count_unstable(
 ) -> int:
     """Return how many of a sample of the memories are not fixed points.
 
-    Raises
-    ------
-    ValueError
-        If recall is not possible with this energy and temperature.
+    An energy and temperature with which there is no recall are an error.
     """
     tables = quick_tables(energy, memories.shape[1], temperature)
     patterns = np.ascontiguousarray(memories.T)

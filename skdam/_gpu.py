@@ -23,23 +23,13 @@ try:
 except ImportError:
     cupy = None
 
-__all__ = [
-    "Lease",
-    "Sender",
-    "count_devices",
-    "device_named",
-    "hold",
-    "lease",
-    "session",
-]
-
 Array = Any
 
 CHUNK_BYTES = 2**26
 """What is copied to the device at once."""
 
 SPARE_SHARE = 0.2
-"""Share of the free memory that data leaves to others."""
+"""Share of the free memory that data must leave free."""
 
 WORKSPACE_BYTES = 2**25
 """What cuBLAS recommends for the largest devices."""
@@ -47,12 +37,8 @@ WORKSPACE_BYTES = 2**25
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F = 68, 77, 70
 GEMM_DEFAULT = -1
 
-WANT_OF_MEMORY = {
-    "CUDARuntimeError": [2],
-    "CUDADriverError": [2],
-    "CUBLASError": [1, 3],
-}
-"""Statuses of an error that say so: with cuBLAS also NOT_INITIALIZED."""
+OUT_OF_MEMORY = {"CUDARuntimeError": [2], "CUDADriverError": [2], "CUBLASError": [1, 3]}
+"""Statuses of errors for too little memory; cuBLAS also says NOT_INITIALIZED."""
 
 _lock = threading.Lock()
 _turn = count()
@@ -76,11 +62,6 @@ def device_named(name: str) -> Any:
     """Return the device "cuda:1", or with "cuda" that of the calling thread.
 
     Threads take the devices in turn, and so do joblib's worker processes.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
     """
     n_devices = count_devices()
     if n_devices == 0:
@@ -113,7 +94,7 @@ class Lease:
     @cached_property
     def _gemm(self) -> Callable:
         """cublasGemmEx, on the stream."""
-        # CuPy makes no cuBLAS calls while it records: they are made directly.
+        # CuPy refuses cuBLAS calls while it records, so they are made directly.
         library, handle = _cublas(), ctypes.c_void_p(cupy.cuda.cublas.create())
         pointer, number = ctypes.c_void_p, ctypes.c_int
         signature = [pointer] + 5 * [number] + 2 * [pointer] + 2 * [number] + [pointer]
@@ -125,7 +106,7 @@ class Lease:
                 raise cupy.cuda.cublas.CUBLASError(status)
 
         checked("cublasSetStream_v2", pointer(self.stream.ptr))
-        # One that cuBLAS allocated itself would be part of a recorded graph.
+        # A workspace that cuBLAS allocated itself would be part of a recorded graph.
         self._workspace = cupy.empty(WORKSPACE_BYTES, np.uint8)
         address = pointer(self._workspace.data.ptr)
         checked("cublasSetWorkspace_v2", address, ctypes.c_size_t(WORKSPACE_BYTES))
@@ -184,7 +165,7 @@ def lease() -> Iterator[Lease]:
                     free.append(own.pop(number))
                     _n_leased[number] -= 1
                     if not _n_leased[number]:
-                        # It is kept for each stream: other threads miss it.
+                        # The pool keeps memory by stream; other threads cannot use it.
                         cupy.get_default_memory_pool().free_all_blocks()
 
 
@@ -192,24 +173,14 @@ def lease() -> Iterator[Lease]:
 def session(device: Any, advice: str) -> Iterator[Lease]:
     """Work on a device, on a stream of the calling thread.
 
-    Parameters
-    ----------
-    device : cupy.cuda.Device
-        Where to work.
-    advice : str
-        What to do if the device's memory does not suffice.
-
-    Raises
-    ------
-    MemoryError
-        If the device's memory does not suffice.
+    If the device's memory does not suffice, a MemoryError ends with the advice.
     """
     with device:
         try:
             with lease() as own:
                 yield own
         except Exception as error:
-            if not _is_want_of_memory(error):
+            if not _is_out_of_memory(error):
                 raise
             free, total = device.mem_info
             raise MemoryError(
@@ -218,9 +189,9 @@ def session(device: Any, advice: str) -> Iterator[Lease]:
             ) from error
 
 
-def _is_want_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Tell whether a device could not allocate, in CuPy's pool or beside it."""
-    statuses = WANT_OF_MEMORY.get(type(error).__name__, [])
+    statuses = OUT_OF_MEMORY.get(type(error).__name__, [])
     return (
         isinstance(error, cupy.cuda.memory.OutOfMemoryError)
         or getattr(error, "status", None) in statuses
@@ -275,17 +246,8 @@ class _Resident:
 def hold(X: Any, working_bytes: int) -> Iterator[Any]:
     """Hold X on the current device, shared with whoever holds the same data there.
 
-    Parameters
-    ----------
-    X : ndarray or CSR array of shape (n_samples, n_features)
-        Data on the host; not to be changed meanwhile.
-    working_bytes : int
-        What the training takes beside the data.
-
-    Yields
-    ------
-    array or CSR array
-        X on the device; or X itself where it does not fit, to be sent by minibatch.
+    X is not to be changed meanwhile. Where it does not fit beside the ``working_bytes``
+    of the training, or is sparse, X itself is yielded, to be sent by minibatches.
     """
     if sparse.issparse(X):
         yield X
@@ -334,8 +296,8 @@ def _upload_if_it_fits(X: np.ndarray, working_bytes: int) -> Array | None:
             sender.send(X[start : start + rows], array[start : start + rows])
         cupy.cuda.get_current_stream().synchronize()
     except Exception as error:
-        # Another process may have been faster.
-        if not _is_want_of_memory(error):
+        # Another process may have taken the memory meanwhile.
+        if not _is_out_of_memory(error):
             raise
         return None
     return array

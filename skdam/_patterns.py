@@ -12,8 +12,6 @@ from sklearn.utils.validation import assert_all_finite, validate_data
 from ._devices import to_numpy
 from ._validation import as_numbers, naming
 
-__all__ = ["read_states"]
-
 ROUNDING = 1e-6
 """How far from 0 and +-1 a binary feature may be, at least."""
 

@@ -11,7 +11,6 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
@@ -23,20 +22,10 @@ from ._devices import (
     n_stored,
     to_numpy,
 )
-from ._validation import (
-    check_dense,
-    check_known_labels,
-    check_labels,
-    check_room,
-    check_samples,
-    decode,
-    encode,
-    naming,
-)
+from ._labels import check_known_labels, check_labels, decode, encode
+from ._validation import check_dense, check_equal_length, check_room, check_samples
 from .completion import Completion
 from .losses import targets_of
-
-__all__ = ["PredictionMixin"]
 
 
 class PredictionMixin:
@@ -203,9 +192,7 @@ class PredictionMixin:
         """
         X = self._checked(X, "compute_energy")
         compute_device(self.device, X)  # An error where there is no such device.
-        states = self._states(y)
-        with naming("X and y"):
-            check_consistent_length(X, states)
+        states = self._states(X, y)
         energies = self.network_.at(Device.of(X)).energies(X, states)
         self._check_finite(energies)
         return energies
@@ -309,13 +296,10 @@ class PredictionMixin:
         states = np.full((X.shape[0], len(classes)), np.nan)
         codes = np.full(X.shape[0], -1)
         if y is not None and self.multilabel_:
-            states = self._states(y)
-            with naming("X and y"):
-                check_consistent_length(X, states)
+            states = self._states(X, y)
         elif y is not None:
             codes = check_known_labels(y, classes)
-            with naming("X and y"):
-                check_consistent_length(X, codes)
+            check_equal_length("X and y", X, codes)
             given = codes >= 0
             states[given] = targets_of(codes[given], states[given])
         with np.errstate(over="ignore"):
@@ -360,9 +344,10 @@ class PredictionMixin:
             return -ones, ones
         return np.nan_to_num(statistics.low), np.nan_to_num(statistics.high)
 
-    def _states(self, y: Any) -> np.ndarray:
-        """Return the states of the classification units that labels stand for."""
+    def _states(self, X: Any, y: Any) -> np.ndarray:
+        """Return the states of the classification units that the labels of X mean."""
         classes = to_numpy(self.classes_)
         y = check_labels(y, multilabel=True)
         codes = encode(y, classes, multilabel=self.multilabel_)
+        check_equal_length("X and y", X, codes)
         return targets_of(codes, np.empty((1, len(classes))))

@@ -14,17 +14,8 @@ from .energies import Energy, get_energy
 from .losses import Loss, get_loss
 from .updates import EnergyDifference, Feedforward
 
-__all__ = [
-    "LearningRate",
-    "Settings",
-    "TemperatureRamp",
-    "auto_intercept",
-    "auto_temperature",
-    "resolve",
-]
-
 BEND_OVER_LENGTH, BEND_OVER_LENGTH_EXPONENTIAL = 0.7, 1.4
-"""Temperature of energies that are no power, in units of a sample's length."""
+"""Temperature of energies that do not grow as a power, over a sample's length."""
 
 LEAST_SAMPLES = 100
 """Samples below which the temperature does not follow their number."""
@@ -60,9 +51,10 @@ INPUT_NOISE = 0.15
 """Noise on the features by default, in units of their standard deviation."""
 
 INIT_STD, INIT_FEATURES = 0.3, 200
-"""Standard deviation of initial memories, and features above which it falls.
+"""Standard deviation of initial memories, and features above which it falls, so that
+overlaps at the start have the same spread whatever the number of features.
 
-Beyond, overlaps at the start have the same spread whatever the number of features.
+Reinitialised memories always have this standard deviation.
 """
 
 
@@ -70,22 +62,8 @@ Beyond, overlaps at the start have the same spread whatever the number of featur
 class LearningRate:
     """The schedule eps(t) of the learning rate, by epochs from 0.
 
-    Parameters
-    ----------
-    initial : float
-        eps_0, the largest change of a memory's component in one step.
-    schedule : {"linear", "exponential", "constant"}
-        How the rate falls from ``initial`` to ``decay * initial``.
-    decay : float
-        The last rate over the first.
-    n_epochs : int
-        Number of epochs over which the rate falls.
-
-    Examples
-    --------
-    >>> from skdam._resolve import LearningRate
-    >>> LearningRate(0.5, "exponential", 0.25, n_epochs=3).at(1)
-    0.25
+    The rate falls from ``initial`` to ``decay * initial`` over ``n_epochs`` epochs:
+    "linear", "exponential", or not at all ("constant").
     """
 
     initial: float
@@ -105,15 +83,7 @@ class LearningRate:
 
 @dataclass(frozen=True)
 class TemperatureRamp:
-    """Factor of the temperature, lowered linearly to 1 over the first epochs.
-
-    Examples
-    --------
-    >>> from skdam._resolve import TemperatureRamp
-    >>> ramp = TemperatureRamp(factor=2.0, n_epochs=10)
-    >>> ramp.at(0), ramp.at(5), ramp.at(80)
-    (2.0, 1.5, 1.0)
-    """
+    """Factor of the temperature, lowered linearly to 1 over the first epochs."""
 
     factor: float = 1.0
     n_epochs: int = 0
@@ -147,7 +117,15 @@ class Settings:
     input_scale : float
         What features are divided by, before they are states of neurons.
     max_iter : int
-        Number of epochs.
+        Number of epochs of this call.
+    tol : float or None
+        Improvement that counts: a share of the loss, or an absolute gain of the
+        validation score. None: all epochs are run.
+    n_iter_no_change : int
+        Epochs to wait for an improvement.
+    early_stopping : bool
+        Whether the validation score decides, and the memories of the best epoch are
+        kept.
     learning_rate : LearningRate
         Schedule of eps.
     momentum : float
@@ -160,9 +138,8 @@ class Settings:
     noise, dropout : float
         Standard deviation of the noise on the features, and share of the features that
         is dropped out.
-    init_mean, init_std, reinit_std : float
-        Mean and standard deviation of the initial memories, if they are drawn, and
-        standard deviation of reinitialised ones.
+    init_mean, init_std : float
+        Mean and standard deviation of the initial memories, if they are drawn.
     n_reinit_epochs, reinit_every : int
         Epochs, from the first on, in which dead memories are reinitialised, and after
         how many epochs of them each time.
@@ -186,6 +163,9 @@ class Settings:
     ramp: TemperatureRamp
     input_scale: float
     max_iter: int
+    tol: float | None
+    n_iter_no_change: int
+    early_stopping: bool
     learning_rate: LearningRate
     momentum: float
     batch_size: int
@@ -194,7 +174,6 @@ class Settings:
     dropout: float
     init_mean: float
     init_std: float
-    reinit_std: float
     n_reinit_epochs: int
     reinit_every: int
     confidence: float
@@ -239,24 +218,19 @@ def resolve(
         had.
     seed : int
         Seed of noise, dropout and reinitialised memories.
-    multilabel : bool
-        Whether a sample may have any number of labels.
-    incremental : bool
-        Whether ``partial_fit`` is called.
+    multilabel, incremental : bool
+        Whether a sample may have several labels, and whether ``partial_fit`` is called.
     previous : Network, optional
-        Network with which training goes on.
-
-    Raises
-    ------
-    ValueError
-        If a parameter contradicts the previous network.
+        Network with which training goes on; a parameter that contradicts it is an
+        error.
     """
     energy = get_energy(params["energy"], params["power"])
     loss = get_loss(params["loss"], float(params["error_exponent"]), multilabel)
     init = params["init"]
     given = not isinstance(init, str | tuple)
-    # Where the start, the order or the epochs are the user's, the rule is the paper's.
+    # Users who set the start, the order or the epochs get the paper's rule.
     plain = given or not params["shuffle"] or incremental
+    n_features = len(statistics.std)
     n_memories = _n_memories(params, n_samples, n_classes, given, previous)
     intercept = _intercept(
         params["intercept_scaling"], statistics, given, previous, incremental
@@ -271,7 +245,8 @@ def resolve(
         # units are. For powers of the feedforward dual alone, the temperature makes up
         # for the unit.
         scale = statistics.unit
-    init_mean, init_std = init if isinstance(init, tuple) else (0.0, None)
+    auto_init_std = INIT_STD * math.sqrt(min(1.0, INIT_FEATURES / n_features))
+    init_mean, init_std = init if isinstance(init, tuple) else (0.0, auto_init_std)
     auto = auto_temperature(
         energy,
         loss,
@@ -299,7 +274,6 @@ def resolve(
         noise = 0.0 if plain else INPUT_NOISE
     if reinit == "auto":
         reinit = 0.0 if plain else REINIT_DEAD
-    n_features = len(statistics.std)
     noise = float(noise * statistics.total_std / math.sqrt(n_features))
     dropout = float(params["input_dropout"])
     largest = statistics.max_l1_norm + n_features * math.sqrt(3) * noise
@@ -318,7 +292,10 @@ def resolve(
         auto_temperature=auto,
         ramp=ramp,
         input_scale=scale,
-        max_iter=max_iter,
+        max_iter=1 if incremental else max_iter,
+        tol=params["tol"],
+        n_iter_no_change=params["n_iter_no_change"],
+        early_stopping=params["early_stopping"],
         learning_rate=LearningRate(
             float(params["learning_rate_init"]),
             params["learning_rate"],
@@ -331,8 +308,7 @@ def resolve(
         noise=noise,
         dropout=dropout,
         init_mean=init_mean,
-        init_std=auto_init_std(n_features) if init_std is None else init_std,
-        reinit_std=INIT_STD,
+        init_std=init_std,
         # A label that a sample has or has not is one of two classes.
         confidence=auto_confidence(
             statistics.n_samples, 2 if multilabel else n_classes
@@ -399,11 +375,6 @@ def _intercept(
     return 0.0 if given else auto_intercept(statistics)
 
 
-def auto_init_std(n_features: int) -> float:
-    """Return the standard deviation of the initial memories."""
-    return INIT_STD * math.sqrt(min(1.0, INIT_FEATURES / n_features))
-
-
 def auto_confidence(n_samples: float, n_classes: int) -> float:
     """Return the factor of the scores that probabilities are made from.
 
@@ -441,7 +412,7 @@ def auto_intercept(statistics: Statistics) -> float:
     state = total * (total / math.hypot(total, common))
     if not state:
         return 0.0
-    # The largest power of 2 that is a number.
+    # 2^1023 is the largest power of 2 in double precision.
     return 2.0 ** min(1023, round(math.log2(state) - ROUNDING_OF_INTERCEPT))
 
 

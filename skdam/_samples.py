@@ -14,8 +14,6 @@ from sklearn.utils import gen_batches
 from ._backends.inputs import sample_hashes
 from ._devices import take_rows, to_numpy
 
-__all__ = ["Samples", "Statistics", "describe"]
-
 Array = Any
 
 ELEMENTS_AT_ONCE = 2**16
@@ -67,8 +65,7 @@ class Statistics(NamedTuple):
     Attributes
     ----------
     n_samples : float
-        Number of samples; of weighted ones, the number of equal weights that estimates
-        a mean as well.
+        Number of samples; with weights, the effective number (Kish).
     l2_norm : float
         Root mean square of the samples' Euclidean lengths ``(sum_i v_i^2)^(1/2)``.
     mean_l1_norm, max_l1_norm : float
@@ -202,7 +199,7 @@ def describe(X: Array, weights: np.ndarray | None = None) -> Statistics:
         squares[rows] = _squares(part) @ ratios**2
         along += float(share @ (part @ (ratios * direction) - length) ** 2)
         if sparse.issparse(part):
-            # What is stored around the mean; below, the mean's square for the rest.
+            # Stored values around the mean; the others add the mean's square, below.
             unstored += share.sum() - part.astype(bool).T @ share
             part.data -= mean[part.indices]
         else:
@@ -254,7 +251,7 @@ def _slices(
         if not keep_unknown:
             values[np.isnan(values)] = 0
         if sparse.issparse(X):
-            # What is not stored is 0, and so nothing that is stored may be.
+            # Stored zeros, too, count as values that are not stored.
             part.eliminate_zeros()
             values = part.data
         if units is not None:

@@ -1,4 +1,4 @@
-"""What is saved of an estimator: arrays, numbers and names, and no types of our own.
+"""Estimators are saved as arrays, numbers and names, without types of our own.
 
 So skops reads a model without trusting anything of this package but the estimators.
 """
@@ -16,8 +16,6 @@ from .learning_rule import Scaled
 from .losses import BinaryLogLoss, LogLoss, PowerError
 from .network import Network
 from .updates import EnergyDifference, Feedforward
-
-__all__ = ["PlainStateMixin", "pack", "unpack"]
 
 KINDS = {
     kind.__name__: kind
@@ -60,7 +58,7 @@ def pack(value: Any) -> Any:
     name = type(value).__name__
     if KINDS.get(name) is not type(value):
         return value
-    # Without fields there is no state.
+    # The state of an object without fields is None.
     fields = value._asdict() if isinstance(value, tuple) else value.__getstate__() or {}
     return {KIND: name} | {field: pack(part) for field, part in fields.items()}
 

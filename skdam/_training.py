@@ -13,14 +13,10 @@ from array_api_compat import array_namespace, is_cupy_array
 from . import _backends
 from ._checkpoint import FitFile
 from ._devices import Device, to_numpy
-from ._resolve import Settings
+from ._resolve import INIT_STD, Settings
 from ._samples import Samples
 from .learning_rule import Scaled
 from .network import Network
-
-__all__ = ["Patience", "Stopping", "TrainingState", "initial_weights", "train"]
-
-Array = Any
 
 RESTORED = """n_epochs best_epoch loss_curve validation_loss_curve validation_scores
 accuracy finished""".split()
@@ -32,13 +28,7 @@ SAMPLES_FOR_DEAD = 2000
 
 @dataclass
 class Patience:
-    """Tells when a curve has stopped improving.
-
-    Parameters
-    ----------
-    n_epochs : int
-        Epochs without an improvement to wait for.
-    """
+    """Tells when a curve has not improved for ``n_epochs`` epochs."""
 
     n_epochs: int
     best: float = math.inf
@@ -58,30 +48,6 @@ class Patience:
     @property
     def is_over(self) -> bool:
         return self.waited >= self.n_epochs
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """When training stops, and what is kept then.
-
-    Attributes
-    ----------
-    max_iter : int
-        Number of epochs at most.
-    tol : float or None
-        Improvement that counts: a share of the loss, or an absolute gain of the
-        validation score. None: all epochs are run.
-    n_iter_no_change : int
-        Epochs to wait for an improvement.
-    early : bool
-        Whether the validation score decides, and the memories of the best epoch are
-        kept.
-    """
-
-    max_iter: int
-    tol: float | None
-    n_iter_no_change: int
-    early: bool
 
 
 @dataclass
@@ -144,15 +110,11 @@ class TrainingState:
 
     def saved(
         self, velocity: Scaled | None, generator: dict[str, Any] | None
-    ) -> tuple[dict[str, Any], dict[str, Array]]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the numbers and arrays that :meth:`restore` goes on from.
 
-        Parameters
-        ----------
-        velocity : Scaled or None
-            Velocities of the memories; a training that is finished needs none.
-        generator : dict or None
-            State of the generator that draws the orders of the samples.
+        The generator is that of the samples' orders. A training that is finished needs
+        no velocity.
         """
         numbers = {name: getattr(self, name) for name in RESTORED}
         numbers |= {"patience": vars(self.patience), "generator": generator}
@@ -172,21 +134,10 @@ class TrainingState:
         settings: Settings,
         rng: np.random.RandomState,
     ) -> None:
-        """Bring a run that was not trained yet to where another one was saved.
+        """Bring a run that was not trained yet, and its generator, to a saved state.
 
-        Parameters
-        ----------
-        numbers, arrays : dict
-            What :meth:`saved` returned.
-        settings : Settings
-            Settings of both.
-        rng : RandomState
-            Generator, which is brought to the state of the other one.
-
-        Raises
-        ------
-        KeyError, TypeError or ValueError
-            If numbers and arrays are not those of such a run.
+        An error of any kind tells that numbers and arrays are not those that
+        :meth:`saved` returned for such a run.
         """
         fresh = self.network.weights
         shapes = dict.fromkeys(arrays, tuple(fresh.shape))
@@ -224,7 +175,6 @@ def train(
     run: TrainingState,
     samples: Samples,
     settings: Settings,
-    stopping: Stopping,
     *,
     validation: Samples | None = None,
     rng: np.random.RandomState | None = None,
@@ -232,20 +182,18 @@ def train(
     on_epoch: Callable[[TrainingState], bool | None] | None = None,
     file: FitFile | None = None,
 ) -> None:
-    """Train epoch by epoch.
+    """Train a run epoch by epoch, in place.
 
     Parameters
     ----------
     run : TrainingState
-        Network to start from, whose memories are trained in place; with the velocities,
-        epochs and curves of earlier calls if training continues. Changed in place.
+        Network to start from, with the velocities, epochs and curves of earlier calls
+        if training continues.
     samples : Samples
         Training data, where the network lives; X may wait on the host to be sent by
         minibatches.
     settings : Settings
-        Settings of the rule.
-    stopping : Stopping
-        When to stop.
+        How to train, and when to stop.
     validation : Samples, optional
         Data that are scored after each epoch.
     rng : RandomState, optional
@@ -266,14 +214,14 @@ def train(
     """
     if run.finished:
         return
-    patience = run.patience = run.patience or Patience(stopping.n_iter_no_change)
+    patience = run.patience = run.patience or Patience(settings.n_iter_no_change)
     orders = _Orders(rng, len(samples))
-    tol = stopping.tol or 0.0
-    may_stop = stopping.tol is not None and (validation is None or stopping.early)
-    end = run.n_earlier + stopping.max_iter
+    tol, early_stopping = settings.tol or 0.0, settings.early_stopping
+    may_stop = settings.tol is not None and (validation is None or early_stopping)
+    end = run.n_earlier + settings.max_iter
     xp = array_namespace(run.network.weights)
     with _backends.trainer(run.network, samples, settings, run.velocity) as backend:
-        # The trainer has its own from now on.
+        # From now on the trainer holds it.
         run.velocity = None
         try:
             for epoch in range(run.n_epochs, end):
@@ -288,7 +236,7 @@ def train(
                 )
                 _check_finite(metrics.loss, epoch, backend.network)
                 if is_last:
-                    # The loss is that before each step.
+                    # The losses, from before each step, do not tell of the last one.
                     total = float(xp.sum(backend.network.weights))
                     _check_finite(total, epoch, backend.network, "sum of the memories")
                 if (
@@ -327,7 +275,7 @@ def train(
         orders.put_back()
         run.network, run.velocity = backend.network, backend.velocity()
     run.best_epoch = run.n_epochs
-    if run.best is not None and (stopping.early or run.interrupted):
+    if run.best is not None and (early_stopping or run.interrupted):
         run.best_epoch, run.network = run.best
     run.best = None
     if file is not None and not run.interrupted:
@@ -341,15 +289,7 @@ def train(
 
 
 class _Orders:
-    """Orders of the samples, one for each epoch.
-
-    Parameters
-    ----------
-    rng : RandomState or None
-        What draws them; None: the samples keep their order.
-    n_samples : int
-        Number of samples.
-    """
+    """Orders of the samples, one for each epoch; without a generator, always theirs."""
 
     def __init__(self, rng: np.random.RandomState | None, n_samples: int):
         self._rng, self._n_samples = rng, n_samples
@@ -359,10 +299,8 @@ class _Orders:
         """Return the next order."""
         if self._rng is None:
             return None
-        if self._drawn is None:
-            return self._rng.permutation(self._n_samples)
-        _, order = self._drawn
-        self._drawn = None
+        self.draw_ahead()
+        (_, order), self._drawn = self._drawn, None
         return order
 
     def draw_ahead(self) -> np.ndarray | None:
@@ -418,7 +356,7 @@ def _reinitialise_dead(
         return
     n_units = backend.network.weights.shape[0]
     rng = np.random.RandomState([settings.seed, epoch])
-    drawn = rng.normal(0, settings.reinit_std, (dead.size, n_units)).clip(-1, 1)
+    drawn = rng.normal(0, INIT_STD, (dead.size, n_units)).clip(-1, 1)
     backend.reinitialise(dead, np.ascontiguousarray(drawn.T))
 
 
@@ -427,16 +365,8 @@ def initial_weights(
 ) -> np.ndarray:
     """Return the memories to start from, one in each column.
 
-    Parameters
-    ----------
-    init : array of shape (n_memories, n_features + n_classes), or anything else
-        The memories; anything else: they are drawn.
-    shape : tuple of int
-        Numbers of features, of intercepts, and of classes.
-    settings : Settings
-        Settings, with the normal distribution to draw from.
-    rng : RandomState
-        Source of random numbers.
+    They are the rows of ``init`` if that is an array, and otherwise drawn. The shape
+    holds the numbers of features, of intercepts and of classes.
     """
     n_features, n_intercepts, _ = shape
     if isinstance(init, np.ndarray):

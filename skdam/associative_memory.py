@@ -32,7 +32,7 @@ from .energies import ENERGY_CONSTRAINT, Energy, NamedEnergy, get_energy
 __all__ = ["DenseAssociativeMemory"]
 
 FLOP_OF_UPDATE = 100
-"""What each memory takes in recall while a unit settles, in operations of products."""
+"""Cost of recall for a unit and a memory, in operations of a matrix product."""
 
 
 class DenseAssociativeMemory(
@@ -292,7 +292,7 @@ class DenseAssociativeMemory(
             )
         else:
             power = self.power if has_power else None
-            # One pattern after another would otherwise take as long as a whole sample.
+            # Patterns that are stored one by one must not cost a whole sample each.
             sample = sample_memories(memories, n_new)
             try:
                 energy = get_energy(self.energy, power)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,50 +15,47 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import (
-    Interval,
-    StrOptions,
-)
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from . import _backends
 from ._callbacks import CallbackSupportMixin, FitCallbacks
-from ._checkpoint import FitFile, checkpoint_of, describe_params, identify
-from ._devices import (
-    Device,
-    check_same_device,
-    compute_device,
-    n_stored,
-    to_numpy,
+from ._checkpoint import FitFile, checkpoint_of, identify
+from ._devices import Device, check_same_device, compute_device, n_stored, to_numpy
+from ._diagnosis import (
+    describe_failure,
+    likeliest_cause,
+    warn_if_batch_differs,
+    warn_if_scales_differ,
 )
-from ._diagnosis import describe_failure, likeliest_cause
+from ._labels import on_device
 from ._prediction import PredictionMixin
 from ._resolve import Settings, resolve
 from ._samples import Samples, describe
 from ._state import PlainStateMixin
-from ._training import Stopping, TrainingState, initial_weights, train
+from ._training import TrainingState, initial_weights, train
+from ._training_data import check_training_data, check_validation_data, set_aside
 from ._validation import (
     as_python,
     check_init,
-    check_training_data,
-    check_validation_data,
     in_type,
-    on_device,
     python_parameters,
     restored_on_error,
-    warn_if_batch_differs,
-    warn_if_scales_differ,
 )
 from .energies import ENERGY_CONSTRAINT, Energy, get_energy
 from .network import Network
 
 __all__ = ["DenseAssociativeMemoryClassifier"]
 
+AUTO = StrOptions({"auto"})
+COUNT = Interval(Integral, 1, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+SHARE = Interval(Real, 0, 1, closed="left")
+
 EARLY, LONG = 20, 5
-"""Epochs after which a network should have learned something, and how many times as
-many make a training long enough to say so before it ends.
-"""
+"""A training of at least LONG times EARLY epochs is looked at after EARLY of them, and
+warns if the network has learned nothing yet."""
 
 
 class DenseAssociativeMemoryClassifier(
@@ -320,51 +316,36 @@ class DenseAssociativeMemoryClassifier(
     """
 
     _parameter_constraints: dict = {
-        "n_memories": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
+        "n_memories": [COUNT, AUTO],
         "power": [Interval(Real, 1, None, closed="left")],
         "energy": ENERGY_CONSTRAINT,
         "formulation": [StrOptions({"feedforward", "energy"})],
-        "temperature": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="neither"),
-        ],
+        "temperature": [AUTO, POSITIVE],
         "temperature_ramp": [tuple, None],
         "loss": [StrOptions({"power", "log_loss"})],
         "error_exponent": [Interval(Real, 1, None, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_init": [POSITIVE],
         "learning_rate": [StrOptions({"linear", "exponential", "constant"})],
         "learning_rate_decay": [Interval(Real, 0, 1, closed="right")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
-        "init": [StrOptions({"auto"}), tuple, "array-like"],
+        "momentum": [SHARE],
+        "batch_size": [AUTO, COUNT],
+        "max_iter": [COUNT, None],
+        "init": [AUTO, tuple, "array-like"],
         "shuffle": ["boolean"],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "tol": [NOT_NEGATIVE, None],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [COUNT],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "device": [str],
-        "gradient_tolerance": [Interval(Real, 0, 1, closed="left")],
-        "reinit_dead": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
-        "intercept_scaling": [
-            Interval(Real, 0, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
-        "input_dropout": [Interval(Real, 0, 1, closed="left")],
-        "input_noise": [
-            Interval(Real, 0, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
+        "gradient_tolerance": [SHARE],
+        "reinit_dead": [Interval(Real, 0, 1, closed="both"), AUTO],
+        "intercept_scaling": [NOT_NEGATIVE, AUTO],
+        "input_dropout": [SHARE],
+        "input_noise": [NOT_NEGATIVE, AUTO],
     }
 
     def __init__(
@@ -557,25 +538,24 @@ class DenseAssociativeMemoryClassifier(
         params["init"] = check_init(
             self.init, samples.X.shape[1], len(classes), self.n_memories
         )
+        multilabel = samples.codes.ndim == 2
+        validation = check_validation_data(
+            self, *validation, classes=classes, multilabel=multilabel, home=home
+        )
         file = None
         if checkpoint is not None:
             # Before anything is drawn.
-            described = describe_params(params)
-            whole, has_validation = samples, validation[0] is not None
-        rng = check_random_state(self.random_state)
-        samples, validation = self._validation_data(
-            samples, *validation, classes, home, rng
-        )
-        if checkpoint is not None:
-            others = validation if has_validation else None
-            identity = identify(described, whole, classes, others, previous)
+            identity = identify(params, samples, classes, validation, previous)
             file = FitFile(checkpoint, identity)
-            del whole
+        rng = check_random_state(self.random_state)
+        if self.early_stopping and validation is None:
+            fraction = float(self.validation_fraction)
+            samples, validation = set_aside(samples, fraction, rng)
         statistics = describe(samples.X, samples.weights)
         if previous is None:
-            warn_if_scales_differ(statistics, "X", stacklevel=4)
+            warn_if_scales_differ(statistics, stacklevel=4)
         n_seen = len(samples)
-        # A network that was made of another one has seen no samples.
+        # A network that from_mlp made has seen no samples.
         earlier = getattr(self, "_statistics", None)
         if incremental and previous is not None and earlier is not None:
             warn_if_batch_differs(statistics, earlier, stacklevel=4)
@@ -589,121 +569,78 @@ class DenseAssociativeMemoryClassifier(
             n_classes=len(classes),
             single="float32" in str(samples.X.dtype) or not device.has_double,
             seed=self._seed(),
-            multilabel=samples.codes.ndim == 2,
+            multilabel=multilabel,
             incremental=incremental,
             previous=previous,
         )
         flop = 4 * n_stored(samples.X) * settings.n_memories
-        n_epochs = 1 if incremental else settings.max_iter
-        device = compute_device(self.device, X, flop * n_epochs)
-        samples.X = in_type(samples.X, getattr(home.xp, settings.dtype), "X")
+        device = compute_device(self.device, X, flop * settings.max_iter)
+        dtype = getattr(home.xp, settings.dtype)
+        samples.X = in_type(samples.X, dtype, "X")
         if validation is not None:
-            dtype = getattr(home.xp, settings.dtype)
             validation.X = in_type(validation.X, dtype, "X_val")
         self.classes_ = on_device(classes, home)
         self.sparse_output_ = sparse.issparse(y)
         with device.session("Lower n_memories or batch_size."):
-            run = self._start(params["init"], settings, len(classes), rng, incremental)
+            run = self._start(
+                params["init"], settings, len(classes), rng, previous, incremental
+            )
             run.network = run.network.at(device, copy=True)
             if file is not None:
                 file.restore(run, settings, rng)
                 if self.verbose and run.n_epochs:
                     print(f"Restored from {file.path} after epoch {run.n_epochs}")
-            self._train(
-                run, samples, validation, settings, given, home, rng, incremental, file
-            )
+            self._train(run, samples, validation, settings, given, home, rng, file)
         self._run = run if incremental else None
-        self._report(run, samples, settings, incremental)
+        if run.interrupted:
+            warnings.warn(
+                f"Training was interrupted after {self.n_iter_} epochs; the best "
+                "memories so far are kept.",
+                stacklevel=4,
+            )
+        if not incremental:
+            self._diagnose(run, self._scores, samples, settings, stacklevel=5)
         return self
 
-    def _validation_data(
-        self, samples, X_val, y_val, sample_weight_val, classes, home, rng
-    ):
-        """Return the samples to train on, and validation data if there are any."""
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val must be given together.")
-        if X_val is not None:
-            return samples, check_validation_data(
-                self,
-                X_val,
-                y_val,
-                sample_weight_val,
-                classes,
-                samples.codes.ndim == 2,
-                home,
-            )
-        if sample_weight_val is not None:
-            raise ValueError("sample_weight_val needs X_val and y_val.")
-        if not self.early_stopping:
-            return samples, None
-        held_out = self._set_aside(samples.codes, rng)
-        kept = np.setdiff1d(np.arange(len(samples)), held_out)
-        validation = samples.take(held_out)
-        validation.weights = validation.sample_weights
-        return samples.take(kept), validation
-
-    def _set_aside(self, codes: np.ndarray, rng) -> np.ndarray:
-        """Draw the samples to validate on; each class keeps one to train on."""
-        fraction = float(self.validation_fraction)
-        if codes.ndim == 2:
-            if len(codes) < 2:
-                raise ValueError(
-                    "early_stopping=True cannot set the only sample aside; pass X_val "
-                    "and y_val."
-                )
-            most = min(len(codes) - 1, math.ceil(fraction * len(codes)))
-            return rng.permutation(len(codes))[:most]
-        # A class of a single sample cannot be divided, and stays in training.
-        common = np.flatnonzero(np.bincount(codes)[codes] > 1)
-        if not common.size:
-            raise ValueError(
-                "early_stopping=True cannot set samples aside, as every class has a "
-                "single one; pass X_val and y_val."
-            )
-        try:
-            return train_test_split(
-                common, test_size=fraction, stratify=codes[common], random_state=rng
-            )[1]
-        except ValueError:
-            # Too few samples for one of each class on each side.
-            first_of_each_class = np.unique(codes, return_index=True)[1]
-            rest = rng.permutation(np.setdiff1d(common, first_of_each_class))
-            return rest[: math.ceil(fraction * len(common))]
-
     def _start(
-        self, init, settings: Settings, n_classes: int, rng, incremental: bool
+        self,
+        init,
+        settings: Settings,
+        n_classes: int,
+        rng,
+        previous: Network | None,
+        incremental: bool,
     ) -> TrainingState:
         """Return the run to train: from new memories, or on from previous ones."""
-        run = getattr(self, "_run", None)
-        if hasattr(self, "network_") and (incremental or self.warm_start):
-            network = replace(
-                self.network_,
-                intercept=settings.intercept,
-                loss=settings.loss,
-                input_scale=settings.input_scale,
-                confidence=settings.confidence,
-            )
-            if not incremental:
-                return TrainingState(network)
-            if run is None:
-                n_epochs, curve, velocity = self.n_iter_, self.loss_curve_, None
-            else:
-                n_epochs, curve, velocity = run.n_epochs, run.loss_curve, run.velocity
+        if previous is None:
+            shape = self.n_features_in_, int(bool(settings.intercept)), n_classes
             return TrainingState(
-                network, velocity, n_epochs, n_epochs, loss_curve=list(curve)
+                Network(
+                    initial_weights(init, shape, settings, rng),
+                    self.n_features_in_,
+                    settings.intercept,
+                    settings.update(settings.temperature),
+                    settings.loss,
+                    settings.input_scale,
+                    settings.confidence,
+                )
             )
-        n_intercepts = int(bool(settings.intercept))
-        shape = self.n_features_in_, n_intercepts, n_classes
+        network = replace(
+            previous,
+            intercept=settings.intercept,
+            loss=settings.loss,
+            input_scale=settings.input_scale,
+            confidence=settings.confidence,
+        )
+        if not incremental:
+            return TrainingState(network)
+        run = getattr(self, "_run", None)
+        if run is None:
+            n_epochs, curve, velocity = self.n_iter_, self.loss_curve_, None
+        else:
+            n_epochs, curve, velocity = run.n_epochs, run.loss_curve, run.velocity
         return TrainingState(
-            Network(
-                initial_weights(init, shape, settings, rng),
-                self.n_features_in_,
-                settings.intercept,
-                settings.update(settings.temperature),
-                settings.loss,
-                settings.input_scale,
-                settings.confidence,
-            )
+            network, velocity, n_epochs, n_epochs, loss_curve=list(curve)
         )
 
     def _train(
@@ -715,20 +652,18 @@ class DenseAssociativeMemoryClassifier(
         given: tuple,
         home: Device,
         rng,
-        incremental: bool,
         file: FitFile | None,
     ) -> None:
         """Train where the network is, and leave the results at home."""
-        max_iter = 1 if incremental else settings.max_iter
-        callbacks = FitCallbacks(self, max_iter)
+        callbacks = FitCallbacks(self, settings.max_iter)
         device = Device.of_array(run.network.weights)
-
         early = settings.ramp.n_epochs + EARLY
+        looks_early = settings.max_iter >= LONG * early
 
         def on_epoch(run):
             if self.verbose:
                 self._print_progress(run)
-            if run.n_epochs == early and max_iter >= LONG * early:
+            if looks_early and run.n_epochs == early:
                 scores_of = run.network.scores
                 self._diagnose(run, scores_of, samples, settings, stacklevel=8)
             if callbacks.are_active:
@@ -752,12 +687,6 @@ class DenseAssociativeMemoryClassifier(
                 run,
                 placed,
                 settings,
-                Stopping(
-                    max_iter,
-                    as_python(self.tol),
-                    self.n_iter_no_change,
-                    self.early_stopping,
-                ),
                 validation=validation,
                 rng=rng if self.shuffle else None,
                 before_epoch=callbacks.begin_epoch,
@@ -769,8 +698,6 @@ class DenseAssociativeMemoryClassifier(
                 validation.X, validation.codes, validation.weights
             )
         self._keep(run, home)
-        if validation is None:
-            self.validation_scores_ = self.validation_loss_curve_ = None
         callbacks.end_fit()
 
     def _keep(self, run: TrainingState, home: Device) -> None:
@@ -779,25 +706,8 @@ class DenseAssociativeMemoryClassifier(
         self.n_iter_ = run.n_epochs
         self.best_iter_ = run.best_epoch or run.n_epochs
         self.loss_curve_ = run.loss_curve
-        self.validation_loss_curve_ = run.validation_loss_curve
-        self.validation_scores_ = run.validation_scores
-
-    def _report(
-        self,
-        run: TrainingState,
-        samples: Samples,
-        settings: Settings,
-        incremental: bool,
-    ) -> None:
-        """Warn of what the user should know about the training."""
-        if run.interrupted:
-            warnings.warn(
-                f"Training was interrupted after {self.n_iter_} epochs; the best "
-                "memories so far are kept.",
-                stacklevel=5,
-            )
-        if not incremental:
-            self._diagnose(run, self._scores, samples, settings, stacklevel=6)
+        self.validation_loss_curve_ = run.validation_loss_curve or None
+        self.validation_scores_ = run.validation_scores or None
 
     def _diagnose(
         self,

@@ -31,7 +31,7 @@ __all__ = ["Completion", "Descent", "descend", "field"]
 Array = Any
 
 LEAST_SHARE = 2.0**-20
-"""Share of a step, below which a state is as low as it gets."""
+"""Share of a step below which a state has converged."""
 
 
 @dataclass(frozen=True, eq=False)

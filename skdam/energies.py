@@ -383,7 +383,7 @@ def get_energy(energy: str | Energy, power: float = 3) -> Energy:
         kind = known[energy]
         if "power" not in kind.__dataclass_fields__:
             return kind()
-        # NumPy's few bytes would overflow, and fractions are no powers of arrays.
+        # NumPy's small integers overflow, and arrays take no Fraction as a power.
         return kind(int(power) if isinstance(power, Integral) else float(power))
     if not isinstance(energy, Energy) or isinstance(energy, type):
         raise TypeError(

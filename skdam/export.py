@@ -205,12 +205,8 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
 class _Nodes:
     """Adds nodes to a graph, of onnx or of skl2onnx.
 
-    Attributes
-    ----------
-    unique : callable
-        Returns a new name that resembles a given one.
-    add_constant, add_node : callable
-        Add a TensorProto, and a node from its operator, inputs, outputs and attributes.
+    ``unique`` returns a new name that resembles a given one; ``add_constant`` adds a
+    TensorProto, and ``add_node`` a node of operator, inputs, outputs and attributes.
     """
 
     unique: Callable[[str], str]
@@ -304,19 +300,10 @@ def _functions(op: _Nodes, energy: Energy) -> tuple[Callable, Callable]:
     """Return F and f = F' as functions that add nodes."""
     from onnx import TensorProto
 
-    def above(x: str) -> str:
-        return op("Max", x, 0.0)
-
     def log_cosh(x: str) -> str:
         size = op("Abs", x)
         tail = _softplus(op, op("Mul", size, -2.0))
         return op("Sub", op("Add", size, tail), math.log(2))
-
-    def exp(x: str) -> str:
-        return op("Exp", x)
-
-    def power(x: str) -> str:
-        return op("Pow", x, n)
 
     def power_slope(x: str) -> str:
         return op("Mul", op("Pow", x, n - 1), n)
@@ -324,15 +311,18 @@ def _functions(op: _Nodes, energy: Energy) -> tuple[Callable, Callable]:
     def rectified_slope(x: str) -> str:
         # 0^0 is 1, but a unit of power 1 is a step.
         is_above = op("Cast", op("Greater", x, 0.0), to=TensorProto.DOUBLE)
-        return op("Mul", power_slope(above(x)), is_above)
+        return op("Mul", power_slope(op("Max", x, 0.0)), is_above)
 
     n = float(getattr(energy, "power", 1))
     known = {
-        RectifiedPolynomial: (lambda x: power(above(x)), rectified_slope),
-        Polynomial: (power, power_slope),
+        RectifiedPolynomial: (
+            lambda x: op("Pow", op("Max", x, 0.0), n),
+            rectified_slope,
+        ),
+        Polynomial: (lambda x: op("Pow", x, n), power_slope),
         LogCosh: (log_cosh, lambda x: op("Tanh", x)),
         Softplus: (lambda x: _softplus(op, x), lambda x: op("Sigmoid", x)),
-        Exponential: (exp, exp),
+        Exponential: (lambda x: op("Exp", x), lambda x: op("Exp", x)),
     }
     if type(energy) not in known:
         names = ", ".join(kind.__name__ for kind in known)
@@ -355,7 +345,7 @@ def _probabilities(op: _Nodes, network: Network, scores: str) -> str:
     if network.n_classes == 2:
         return op("Softmax", op("Mul", scores, factor / 2), axis=1)
     log_odds = op("Mul", scores, factor)
-    # The lesser of the largest two.
+    # The second largest.
     largest = op("TopK", log_odds, np.array([2]), axis=1)
     second = op("Gather", largest, np.array([1]), axis=1)
     log_odds = op("Sub", log_odds, op("Max", second, 0.0))

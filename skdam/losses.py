@@ -106,7 +106,7 @@ class PowerError:
         even odds. Two classes hold the same information twice, and their mean is taken.
         """
         xp = array_namespace(scores)
-        # Beyond this range the order of the classes is all that is left.
+        # Beyond this range only the order of the classes matters.
         limit = float(xp.finfo(scores.dtype).max) / 8
         factor = min(4 * self.exponent - 2, limit)
         limit /= max(factor, 1)
@@ -329,11 +329,11 @@ def _log_sum_exp(x: Array) -> Array:
 def log_softmax(x: Array) -> Array:
     """Return the logarithm of the softmax of each row, finite where x is."""
     xp = array_namespace(x)
-    # The largest is taken away first: beside it the logarithm of a sum is lost. Halves,
-    # because a difference may be twice the largest number.
+    # The maximum is subtracted first: the logarithm of the sum would be lost beside it.
+    # In halves, because a difference may be twice the largest number.
     half = x / 2 - xp.max(x, axis=1, keepdims=True) / 2
     x = 2 * xp.clip(half, min=-float(xp.finfo(x.dtype).max) / 4)
-    # One of the largest, whose exponential is 1, apart: beside it the others are lost.
+    # One of the maxima, whose exponential is 1, is apart: the others would be lost.
     below = xp.where(x < 0, xp.exp(x), xp.zeros_like(x))
     ties = xp.sum(xp.astype(x == 0, x.dtype), axis=1, keepdims=True) - 1
     return x - xp.log1p(ties + xp.sum(below, axis=1, keepdims=True))

@@ -79,13 +79,10 @@ def preset(name: str, *, power: int = 3) -> dict[str, Any]:
         "input_noise": 0,
     }
     if name == known[1]:
+        rate = 0.004 if power < 3 else 0.008 if power == 3 else 0.014
         return common | {
             "error_exponent": 2 if power < 3 else 3,
-            "learning_rate_init": 0.004
-            if power < 3
-            else 0.008
-            if power == 3
-            else 0.014,
+            "learning_rate_init": rate,
             "batch_size": 500,
             "max_iter": 75,
             "init": (0.0, 0.3),
@@ -515,7 +512,7 @@ def _fit(model: BaseEstimator, X: Any, y: Any, X_test: Any, y_test: Any) -> None
             before = model[:-1]
             X = before.fit_transform(X, y)
             X_test = before.transform(X_test)
-            # With a memory, the steps that were fitted are copies.
+            # A pipeline with ``memory`` fits copies of its steps.
             model.steps[:-1] = before.steps
         _fit(model.steps[-1][1], X, y, X_test, y_test)
     else:

@@ -185,7 +185,7 @@ class Network:
         xp = device.xp
         lift = 2 / self.temperature if isinstance(self.update, EnergyDifference) else 0
         alive = np.zeros(len(memories), bool)
-        # Most respond to one of the first samples, and are looked at no longer.
+        # Most respond to one of the first samples, and are then left out.
         size = max(1, min(200, ELEMENTS_AT_ONCE // self.n_features))
         for start in range(0, len(rows), size):
             some = slice(start, start + size)
@@ -245,10 +245,8 @@ class Network:
         device = Device.of_array(self.weights)
         xp, wide = device.xp, widest_float(self.weights)
         weights = xp.astype(self.weights, wide)
-        visible, connections = (
-            weights[: self.n_visible, :],
-            weights[self.n_visible :, :],
-        )
+        visible = weights[: self.n_visible, :]
+        connections = weights[self.n_visible :, :]
         for rows in self._batches(X):
             v = self._inputs(X, rows, wide)
             x = xp.astype(device.asarray(take_rows(states, rows)), wide)
@@ -410,7 +408,7 @@ class Network:
             width = X.nnz // n_samples
         widest = max(self.n_memories, width, 1)
         size = max(1, min(n_samples, ELEMENTS_AT_ONCE // widest))
-        # Of equal size up to one, so that none is nearly empty.
+        # Their sizes differ by one at most, so that none is nearly empty.
         return [slice(a, b) for a, b in _backends.minibatches(n_samples, size)]
 
     def __getstate__(self) -> dict[str, Any]:

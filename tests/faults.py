@@ -1,4 +1,4 @@
-"""Seventy-six small faults, put into a copy of the package one at a time.
+"""Eighty small faults, put into a copy of the package one at a time.
 
 ``python tests/faults.py`` tells which test notices each of them, or that it survived,
 and takes ten minutes; ``--only 3 17`` tries the faults of these numbers. The package
@@ -63,7 +63,7 @@ _backends/cpu.py: backends training: the largest component is that of the last t
 - np.maximum(peak, highest, out=peak)
 + peak = highest
 
-_backends/cpu.py: backends training: weights do not change the gradient
+_backends/cpu_losses.py: backends training: weights do not change the gradient
 - delta += self.log_weights[a:b]
 + pass
 
@@ -177,7 +177,7 @@ _training.py: training classifier: any improvement starts the wait anew
 + self.waited = 0 if value < self.best else self.waited + 1
 
 _training.py: training classifier: validation data decide without early_stopping
-- if run.best is not None and (stopping.early or run.interrupted):
+- if run.best is not None and (early_stopping or run.interrupted):
 + if run.best is not None:
 
 _training.py: training classifier: an interrupt leaves an unfinished epoch
@@ -200,7 +200,7 @@ _validation.py: validation: masked values are what they would be
 - if np.ma.is_masked(X):
 + if False:
 
-_validation.py: validation: nullable labels become floats
+_labels.py: validation: nullable labels become floats
 - column_or_1d(labels if labels.dtype.kind in "biu" else y, warn=True)
 + column_or_1d(y, warn=True)
 
@@ -208,7 +208,7 @@ _backends/overlap_tables.py: validation: underflow in tables may be an error
 - with np.errstate(under="ignore"):
 + if True:
 
-_validation.py: classifier training: classes that y lacks may not have weights
+_weights.py: classifier training: classes that y lacks may not have weights
 - if strangers and unnamed:
 + if strangers:
 
@@ -223,6 +223,14 @@ _validation.py: classifier training: what a sparse matrix stores twice is not su
 network.py: dead_memories: only the first samples show that memories live
 - if alive.all():
 + if alive.any():
+
+_training_data.py: training: validation rows have the weights of their classes
+- validation.weights = validation.sample_weights
++ pass
+
+_backends/cpu_losses.py: backends training: the mean loss is not weighted
+- losses = losses * self.weights
++ pass
 
 _diagnosis.py: classifier model_selection: a rare class that is lost is not looked at
 - rows = np.union1d(np.arange(0, len(codes), step), first_of_each_class)

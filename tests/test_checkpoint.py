@@ -735,9 +735,9 @@ def test_hashes_tell_sparse_samples_apart():
 def test_weights_of_validation_data_tell_fits_apart():
     X, codes = np.eye(4), np.arange(4) % 2
     samples, validation = Samples(X, codes), Samples(X, codes)
-    before = identify({}, samples, np.arange(2), validation, None)
+    before = identify({"random_state": 0}, samples, np.arange(2), validation, None)
     validation.weights = np.arange(1.0, 5)
-    after = identify({}, samples, np.arange(2), validation, None)
+    after = identify({"random_state": 0}, samples, np.arange(2), validation, None)
     assert before["data"].keys() ^ after["data"].keys() == {"sample_weight_val"}
 
 

@@ -20,27 +20,15 @@ A trainer descends one step for every minibatch of an epoch. It offers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from array_api_compat import is_cupy_array, is_numpy_array
 
-__all__ = ["EpochMetrics", "forward", "minibatches", "trainer", "working_bytes"]
-
-Array = Any
-
 
 class EpochMetrics(NamedTuple):
-    """What an epoch reports, over its minibatches before their steps.
-
-    Attributes
-    ----------
-    loss : float
-        Weighted mean of the loss.
-    accuracy : float
-        Share of correct predictions.
-    """
+    """Weighted mean loss and share of correct predictions, each before its step."""
 
     loss: float
     accuracy: float
@@ -56,29 +44,20 @@ def minibatches(n_samples: int, batch_size: int) -> list[tuple[int, int]]:
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-@contextmanager
-def forward(network: Any, batch_size: int) -> Iterator[Callable]:
+def forward(network: Any, batch_size: int) -> AbstractContextManager[Callable]:
     """Open the scoring of a network, where its memories live.
 
-    Yields
-    ------
-    callable
-        Takes X and a slice of its rows; returns the scores (n_rows, n_classes), in an
-        array of their own.
+    The callable takes X and a slice of its rows; it returns the scores, of shape
+    (n_rows, n_classes), in an array of their own.
     """
-    kind = _module(network)
-    with kind.forward(network, batch_size) as function:
-        yield function
+    return _module(network).forward(network, batch_size)
 
 
-@contextmanager
 def trainer(
     network: Any, samples: Any, settings: Any, velocity: Any = None
-) -> Iterator[Any]:
+) -> AbstractContextManager:
     """Open the trainer of a network, where its memories live."""
-    kind = _module(network)
-    with kind.trainer(network, samples, settings, velocity) as backend:
-        yield backend
+    return _module(network).trainer(network, samples, settings, velocity)
 
 
 def working_bytes(network: Any, batch_size: int) -> int:

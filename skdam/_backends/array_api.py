@@ -23,8 +23,6 @@ from ..losses import followed, is_right, targets_of
 from . import EpochMetrics, minibatches
 from .inputs import InputNoise, dense_rows, inputs
 
-__all__ = ["ArrayApiTrainer", "forward", "trainer"]
-
 Array = Any
 
 
@@ -36,11 +34,7 @@ def forward(network: Any, batch_size: int) -> Iterator[Callable]:
     def function(X: Array, rows: slice) -> Array:
         samples = device.asarray(dense_rows(X, rows, network.weights.dtype))
         v = inputs(
-            samples,
-            slice(None),
-            network.weights.dtype,
-            network.unit,
-            network.intercept,
+            samples, slice(None), network.weights.dtype, network.unit, network.intercept
         )
         return _scores(network, v)[1]
 
@@ -83,11 +77,7 @@ class ArrayApiTrainer:
     ) -> EpochMetrics:
         settings, samples = self.settings, self.samples
         self.network = replace(self.network, update=settings.update(temperature))
-        noise = None
-        if settings.noise or settings.dropout:
-            noise = InputNoise.of_epoch(
-                settings.noise, settings.dropout, settings.seed, number
-            )
+        noise = InputNoise.of_settings(settings, number)
         if order is None:
             order = np.arange(len(samples))
         loss = weight = hits = 0.0

@@ -35,20 +35,19 @@ from scipy import sparse
 
 from .._devices import to_numpy
 from ..learning_rule import Scaled
-from ..losses import MANY, PowerError, is_right, targets_of
+from ..losses import MANY
 from ..updates import Feedforward
 from . import EpochMetrics, minibatches
 from .cpu_energies import Units, choose_units
+from .cpu_losses import loss_in_buffers
 from .inputs import InputNoise, inputs, is_sparse
 from .threads import WORTH_A_THREAD, Threads, thread_team
 
-__all__ = ["CpuTrainer", "forward", "trainer"]
-
 CHUNK_ELEMENTS = 2**20
-"""Inputs that are prepared at once."""
+"""Elements of the inputs that are prepared at once."""
 
 MOST_PREPARED_BYTES = 2**30
-"""Samples up to which all of them are kept as inputs, beside the samples themselves."""
+"""Size of X up to which all samples are also kept as inputs."""
 
 TILE_ELEMENTS = 2**17
 """Elements of the memories that are moved at once, so that they stay in the cache."""
@@ -60,11 +59,7 @@ COMPACT_ABOVE = 2**24
 """Multiplications in a step above which samples are left out by copying the others."""
 
 maximum_of, minimum_of = np.maximum.reduce, np.minimum.reduce
-"""The methods ``max`` and ``min`` without their detours, which cost as much as a small
-array."""
-
-SCORE_LIMIT = 80.0
-"""Margins beyond which ln(1 + e^z) is z in every digit of double precision."""
+"""``max`` and ``min`` without the overhead of the methods, which small arrays feel."""
 
 
 class Shard:
@@ -143,23 +138,6 @@ class Shard:
         self.velocity[:, some] /= divisor
 
 
-def _shards(
-    kind: type[Shard],
-    weights: np.ndarray,
-    n_visible: int,
-    batch_size: int,
-    n_threads: int,
-) -> list[Shard]:
-    n_memories = weights.shape[1]
-    count = n_threads * -(-n_memories // (MEMORIES_IN_SHARD * n_threads))
-    count = 1 if n_threads == 1 else min(count, n_memories)
-    edges = [n_memories * i // count for i in range(count + 1)]
-    return [
-        kind(weights, n_visible, slice(a, b), batch_size)
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
-
-
 class CpuScorer:
     """Scores of one network, with the buffers that they reuse."""
 
@@ -169,13 +147,14 @@ class CpuScorer:
         self.network = network
         self.threads = threads
         self.exact = not isinstance(network.update, Feedforward)
-        self.shards = _shards(
-            self.shard_kind,
-            network.weights,
-            network.n_visible,
-            batch_size,
-            threads.count,
-        )
+        n_memories, n_threads = network.n_memories, threads.count
+        count = n_threads * -(-n_memories // (MEMORIES_IN_SHARD * n_threads))
+        count = 1 if n_threads == 1 else min(count, n_memories)
+        edges = [n_memories * i // count for i in range(count + 1)]
+        self.shards = [
+            self.shard_kind(network.weights, network.n_visible, slice(a, b), batch_size)
+            for a, b in zip(edges[:-1], edges[1:], strict=True)
+        ]
 
     def forward(self, v: Any, units: Units) -> np.ndarray:
         """Return the scores of inputs; every shard keeps its overlaps."""
@@ -274,14 +253,10 @@ class CpuTrainer(CpuScorer):
         self.samples = samples
         self.settings = settings
         weights = network.weights
-        self.dtype = dtype = weights.dtype
+        self.dtype = weights.dtype
         self.batches = minibatches(len(samples), batch_size)
         self.compact = self.work(network, samples.X, batch_size) > COMPACT_ABOVE
-        like = np.empty((1, network.n_classes), dtype)
-        self.signs = np.ascontiguousarray(targets_of(samples.codes, like).T)
-        self.log_weights = None
-        if samples.weights is not None:
-            self.log_weights = np.log(samples.weights).astype(dtype)
+        self.loss = loss_in_buffers(network, samples)
         self._prepare_inputs(batch_size)
         for shard in self.shards:
             shard.prepare()
@@ -299,7 +274,7 @@ class CpuTrainer(CpuScorer):
     ) -> EpochMetrics:
         settings, n_samples = self.settings, len(self.samples)
         update = settings.update(temperature)
-        self.network = network = replace(self.network, update=update)
+        self.network = replace(self.network, update=update)
         units = choose_units(update, settings.largest_overlap, self.dtype)
         log_factor = math.log(units.factor)
         if not units.is_steep:
@@ -308,12 +283,7 @@ class CpuTrainer(CpuScorer):
                 self._renew_scales(self.log_scale + self.log_scales.max())
             # Steep units change the scales of single memories.
             self._set_scale()
-        noise = None
-        if settings.noise or settings.dropout:
-            noise = InputNoise.of_epoch(
-                settings.noise, settings.dropout, settings.seed, number
-            )
-        loss = _loss_in_place(network.loss, self)
+        noise = InputNoise.of_settings(settings, number)
         rate = self.dtype.type(settings.learning_rate.at(number))
         total = hits = 0.0
         for first in range(0, len(self.batches), self.batches_in_chunk):
@@ -322,11 +292,11 @@ class CpuTrainer(CpuScorer):
             rows = slice(start, stop) if order is None else order[start:stop]
             edges = [(a - start, b - start) for a, b in batches]
             parts = self._inputs(rows, edges, noise)
-            loss.begin(rows, stop - start)
+            self.loss.begin(rows, stop - start)
             for v, (a, b) in zip(parts, edges, strict=True):
                 last = start + b == n_samples
-                self._step(v, loss, a, b, units, log_factor, rate, last)
-            chunk_loss, chunk_hits = loss.end()
+                self._step(v, a, b, units, log_factor, rate, last)
+            chunk_loss, chunk_hits = self.loss.end()
             total += chunk_loss
             hits += chunk_hits
         weights = self.samples.weights
@@ -383,8 +353,9 @@ class CpuTrainer(CpuScorer):
 
         self.threads.map(take, [*map(slice, edges[:-1], edges[1:])])
 
-    def _step(self, v, loss, a, b, units, log_factor, rate, last) -> None:
+    def _step(self, v, a, b, units, log_factor, rate, last) -> None:
         """Descend one step on the inputs v of samples a to b of the chunk."""
+        loss = self.loss
         scores = self.forward(v, units)
         log_scale = loss.evaluate(scores, a, b)
         rows = None
@@ -546,115 +517,3 @@ class CpuTrainer(CpuScorer):
             own = memories[(memories >= first) & (memories < last)] - first
             shard.velocity[:, own] = 0
         self.log_scales[memories] = 0
-
-
-def _loss_in_place(loss: Any, trainer: CpuTrainer) -> _LossOfChunk:
-    kind = _PowerErrorOfChunk if isinstance(loss, PowerError) else _LossOfChunk
-    return kind(loss, trainer)
-
-
-class _LossOfChunk:
-    """The loss of the minibatches of a chunk, and its gradient; any loss."""
-
-    def __init__(self, loss: Any, trainer: CpuTrainer):
-        self.loss = loss
-        self.trainer = trainer
-
-    def begin(self, rows: slice | np.ndarray, n_samples: int) -> None:
-        """Take the labels and weights of the chunk's samples."""
-        trainer = self.trainer
-        self.signs = trainer.signs[:, rows]
-        self.log_weights = self.weights = None
-        if trainer.log_weights is not None:
-            self.log_weights = trainer.log_weights[rows]
-            self.weights = trainer.samples.weights[rows]
-        self.make_buffers(n_samples)
-
-    def make_buffers(self, n_samples: int) -> None:
-        self.losses = np.empty(n_samples)
-        self.hits = 0
-
-    def evaluate(self, scores: np.ndarray, a: int, b: int) -> np.ndarray:
-        """Return the logarithm of the size of each sample's gradient."""
-        signs = self.signs[:, a:b].T
-        losses, self.delta, log_scale = self.loss.evaluate(scores, signs)
-        self.losses[a:b] = losses
-        if self.loss.multilabel:
-            right = is_right(scores, signs)
-        else:
-            right = signs[np.arange(b - a), scores.argmax(axis=1)] > 0
-        self.hits += int(np.count_nonzero(right))
-        return log_scale
-
-    def gradient(
-        self, a: int, b: int, log_scale: np.ndarray, common: float | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return -dC/ds of shape (n_classes, n_samples), and its log-scale.
-
-        Over ``exp(log_scale)``; or times that over ``exp(common)``, if given.
-        """
-        delta = -self.delta.T
-        if common is not None:
-            delta = delta * np.exp(log_scale - delta.dtype.type(common))
-        return np.ascontiguousarray(delta), log_scale
-
-    def end(self) -> tuple[float, int]:
-        """Return the weighted sum of the losses, and the number of hits."""
-        if self.weights is not None:
-            self.losses *= self.weights
-        return float(self.losses.sum()), self.hits
-
-
-class _PowerErrorOfChunk(_LossOfChunk):
-    """The power of the error in margin form, with z = 2 t s.
-
-    Loss and gradient need ln(1 + e^z) alone: ``C = e^(-2m ln(1 + e^z))`` and
-    ``ln |dC/ds| = ln 4m + z - (2m + 1) ln(1 + e^z)``.
-    """
-
-    def make_buffers(self, n_samples: int) -> None:
-        shape = self.signs.shape
-        dtype = self.signs.dtype
-        self.z, self.softplus = np.empty(shape, dtype), np.empty(shape, dtype)
-        self.double_signs = self.signs * dtype.type(2)
-        self.m = dtype.type(self.loss.exponent)
-        self.log_4m = dtype.type(math.log(4 * self.loss.exponent))
-
-    def evaluate(self, scores, a, b):
-        z, softplus = self.z[:, a:b], self.softplus[:, a:b]
-        np.multiply(scores.T, self.double_signs[:, a:b], out=z)
-        np.minimum(z, SCORE_LIMIT, out=softplus)
-        np.exp(softplus, out=softplus)
-        softplus += 1
-        np.log(softplus, out=softplus)
-        np.maximum(softplus, z, out=softplus)
-        log_delta = np.multiply(softplus, -(2 * self.m + 1))
-        log_delta += z
-        self.log_delta = log_delta
-        return maximum_of(log_delta, axis=0) + self.log_4m
-
-    def gradient(self, a, b, log_scale, common):
-        delta = self.log_delta
-        if common is None:
-            delta -= delta.max(axis=0)
-        else:
-            delta -= delta.dtype.type(common) - self.log_4m
-            if self.log_weights is not None:
-                delta += self.log_weights[a:b]
-            if maximum_of(-log_scale) == np.inf:
-                delta[:, np.isneginf(log_scale)] = -np.inf
-        np.exp(delta, out=delta)
-        return np.copysign(delta, self.signs[:, a:b], out=delta), log_scale
-
-    def end(self):
-        losses = np.exp(self.softplus * (-2 * self.m))
-        scores = self.z * self.signs
-        if self.loss.multilabel:
-            hits = is_right(scores.T, self.signs.T)
-        else:
-            # The class with the largest score is the true one if its margin says so.
-            best = scores.argmax(axis=0)
-            hits = np.take_along_axis(self.signs, best[None], axis=0) > 0
-        if self.weights is not None:
-            losses = losses * self.weights
-        return float(losses.sum(dtype=np.float64)), int(np.count_nonzero(hits))

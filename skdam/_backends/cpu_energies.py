@@ -44,16 +44,7 @@ MAX_NEAR_SHARE = 0.2
 
 
 def choose_units(update: Update, largest_overlap: float, dtype: np.dtype) -> Units:
-    """Return the hidden units of an update.
-
-    Parameters
-    ----------
-    update : Feedforward or EnergyDifference
-    largest_overlap : float
-        What no overlap exceeds, in neurons.
-    dtype : numpy dtype
-        Type of the overlaps.
-    """
+    """Return the hidden units of an update, for overlaps up to one in neurons."""
     energy = update.energy
     growth = energy.growth if isinstance(energy, NamedEnergy) else None
     feedforward = isinstance(update, Feedforward)
@@ -63,7 +54,7 @@ def choose_units(update: Update, largest_overlap: float, dtype: np.dtype) -> Uni
         )
     elif growth != "power":
         kind = FeedforwardUnits if feedforward else DifferenceUnits
-    elif _is_steep(energy.power, largest_overlap / update.temperature, dtype):
+    elif is_steep(energy, largest_overlap / update.temperature, dtype):
         kind = SteepFeedforwardUnits if feedforward else SteepDifferenceUnits
     elif feedforward:
         # Below n = 2 the slope x^(n-2) grows without bound towards 0.
@@ -75,11 +66,11 @@ def choose_units(update: Update, largest_overlap: float, dtype: np.dtype) -> Uni
     return kind(update)
 
 
-def _is_steep(power: float, largest: float, dtype: np.dtype) -> bool:
-    """Tell whether sums of x^n may leave the range of the type, up or down."""
-    if power <= 2:
-        return False
-    room = 0.5 * math.log(np.finfo(dtype).max)
+def is_steep(energy: NamedEnergy, largest: float, dtype: np.dtype) -> bool:
+    """Tell whether sums of F may leave the range of the type, up or down."""
+    if energy.growth != "power" or energy.power <= 2:
+        return energy.growth == "exponential"
+    power, room = energy.power, 0.5 * math.log(np.finfo(dtype).max)
     return power > MAX_DIRECT_POWER or (
         power * abs(math.log(max(largest, 1e-300))) > room
     )
@@ -243,8 +234,12 @@ class DifferenceUnits(Units):
         return s, None
 
     def gradient(self, x, connections, delta, log_weight, scale, out, d_connections):
-        flips = self.flips(connections)
         d_flips = np.zeros(connections.shape, x.dtype)
+        self.class_by_class(x, self.flips(connections), delta, out, d_flips)
+        self.finish(d_flips, out, scale, d_connections)
+
+    def class_by_class(self, x, flips, delta, out, d_flips):
+        """Write dC/dx, and add what each flip contributes to ``d_flips``."""
         total = delta.sum(axis=0)
         for rows in _tiles(x):
             np.multiply(self.activation(x[rows]), -total[rows, None], out=out[rows])
@@ -253,7 +248,6 @@ class DifferenceUnits(Units):
                 flipped *= delta[alpha, rows, None]
                 out[rows] += flipped
                 d_flips[alpha] += flipped.sum(axis=0)
-        self.finish(d_flips, out, scale, d_connections)
 
     def finish(self, d_flips, out, scale, d_connections):
         d_connections[...] = self.share(d_flips, out)
@@ -325,15 +319,7 @@ class BinomialDifferenceUnits(DifferenceUnits):
             some, own, d_overlaps = x[block], delta[:, block], out[block]
             near = self._near(some)
             if near.size > MAX_NEAR_SHARE * some.size:
-                total = own.sum(axis=0)
-                for rows in _tiles(some):
-                    rest = self.activation(some[rows])
-                    np.multiply(rest, -total[rows, None], out=d_overlaps[rows])
-                    for alpha, flip in enumerate(flips):
-                        flipped = self.activation(some[rows] + flip)
-                        flipped *= own[alpha, rows, None]
-                        d_overlaps[rows] += flipped
-                        d_flips[alpha] += flipped.sum(axis=0)
+                self.class_by_class(some, flips, own, d_overlaps, d_flips)
                 continue
             d_near = self._near_gradient(some, flips, near, own, d_flips)
             for tile in _tiles(some):
@@ -543,11 +529,6 @@ def scratch(
     if held is None or held.size < size:
         held = _local.__dict__[slot, like.dtype] = np.empty(size, like.dtype)
     return held[:size].reshape(shape)
-
-
-def free_scratch() -> None:
-    """Give the scratch arrays of this thread back."""
-    _local.__dict__.clear()
 
 
 def _powers_of(x: np.ndarray, n: int) -> list[np.ndarray]:

@@ -45,8 +45,6 @@ from scipy import sparse
 from .cpu import CHUNK_ELEMENTS, TILE_ELEMENTS, CpuTrainer, Shard, maximum_of
 from .inputs import InputNoise, sparse_inputs
 
-__all__ = ["SparseTrainer"]
-
 MOST_STEPS = 64
 """Steps of a window: more of them make longer tables, fewer make more visits."""
 
@@ -54,12 +52,8 @@ MOST_STEPS = 64
 class Groups:
     """Features in groups, by the next step in which they are stored.
 
-    Parameters
-    ----------
-    following : array of int of shape (n_features,)
-        That step, for features in descending order of it.
-    step, n_steps : int
-        The present step, and the number of steps.
+    ``following`` holds that step, for features in descending order of it; ``step`` is
+    the present one.
     """
 
     def __init__(self, following: np.ndarray, step: int, n_steps: int):

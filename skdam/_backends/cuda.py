@@ -41,9 +41,8 @@ from ..learning_rule import Scaled
 from ..losses import MANY, BinaryLogLoss, LogLoss, PowerError
 from ..updates import EnergyDifference
 from . import EpochMetrics, minibatches
+from .cpu_energies import is_steep
 from .inputs import POOL_SIZE, InputNoise, dense_rows, noise_pool
-
-__all__ = ["CudaTrainer", "forward", "trainer", "working_bytes"]
 
 Array = Any
 
@@ -63,16 +62,14 @@ CLASS_TILE = {"float32": 12, "float64": 8}
 """Classes at once, whose sums are in registers."""
 
 COLUMNS = 4
-"""What is kept of the gradient of a sample."""
+"""Numbers that are kept of the gradient of a sample."""
 
 MAX_STEPS = 4096
 STEPS = 8
 """Steps of a graph."""
 
 RECORDINGS = 3
-"""How often an epoch is recorded, since what other threads do may spoil it."""
-
-MAX_DIRECT_POWER = 8
+"""Attempts to record an epoch, which other threads may spoil."""
 
 NO_NOISE = InputNoise(0.0, 0.0, (0, 0))
 
@@ -81,7 +78,7 @@ gradients losses""".split()
 """Arrays that may be missing, in the arguments of kernels."""
 
 ALIGNMENT = 4
-"""What products add up is padded with zeros to a multiple of this, as they like it."""
+"""The inner size of products is padded with zeros to a multiple of this, for speed."""
 
 
 def source(energy: Energy) -> str:
@@ -91,7 +88,7 @@ def source(energy: Energy) -> str:
     return "".join([*parts[:2], energy.cuda_source, parts[2]])
 
 
-def compile_options(network: Any, largest: float | None = None) -> tuple[str, ...]:
+def compile_options(network: Any, largest: float = math.inf) -> tuple[str, ...]:
     """Return the compiler's options that make the source one network's.
 
     No overlap exceeds ``largest``, in neurons; by default there is no bound.
@@ -104,7 +101,7 @@ def compile_options(network: Any, largest: float | None = None) -> tuple[str, ..
         "POWER": float(getattr(energy, "power", 0)),
         "RECTIFIED": int(energy.rectified),
         "DIFFERENCE": int(isinstance(network.update, EnergyDifference)),
-        "STEEP": int(_is_steep(network, largest)),
+        "STEEP": int(is_steep(energy, largest / network.temperature, dtype)),
         "LOSS": (PowerError, LogLoss, BinaryLogLoss).index(type(network.loss)),
         "MULTILABEL": int(network.loss.multilabel),
         "CLASSES": network.n_classes,
@@ -121,18 +118,6 @@ def compile_options(network: Any, largest: float | None = None) -> tuple[str, ..
         "TINY": float(limits.tiny),
     }
     return "--std=c++17", *(f"-D{name}={value}" for name, value in settings.items())
-
-
-def _is_steep(network: Any, largest: float | None) -> bool:
-    """Tell whether sums of F(x) may leave the range of the type, up or down."""
-    energy = network.energy
-    if energy.growth != "power" or energy.power <= 2:
-        return energy.growth == "exponential"
-    if energy.power > MAX_DIRECT_POWER or largest is None:
-        return True
-    log_largest = math.log(max(largest / network.temperature, 1e-300))
-    room = 0.5 * math.log(np.finfo(network.weights.dtype).max)
-    return energy.power * abs(log_largest) > room
 
 
 @cache
@@ -185,7 +170,7 @@ class _Scoring:
         network: Any,
         batch_size: int,
         lease: _gpu.Lease,
-        largest: float | None = None,
+        largest: float = math.inf,
         n_bytes: int = 0,
     ):
         self.lease = lease
@@ -344,7 +329,7 @@ class CudaTrainer(_Scoring):
         self._arguments["x"].fill(0)
         self._arguments["d_overlaps"] = self._arguments["x"]
         if n_classes > tile:
-            # There, it is needed once more.
+            # The overlaps are needed again, for the next tile of classes.
             self._empty("d_overlaps", stride, n_memories).fill(0)
         self._empty("d_connections", n_classes, n_memories)
         self._empty("idle", n_memories)
@@ -375,12 +360,11 @@ class CudaTrainer(_Scoring):
     ) -> EpochMetrics:
         settings = self.settings
         self.network = replace(self.network, update=settings.update(temperature))
-        std, dropout = settings.noise, settings.dropout
-        noise = InputNoise.of_epoch(std, dropout, settings.seed, number)
+        noise = InputNoise.of_settings(settings, number) or NO_NOISE
         options, rate = self._options, settings.learning_rate.at(number)
         tolerance = settings.gradient_tolerance
         self.take_settings(rate, settings.momentum, noise, tolerance)
-        if std or dropout:
+        if noise is not NO_NOISE:
             self._send("shifts", noise.shifts)
         if order is None:
             order = np.arange(len(self._order))
@@ -478,7 +462,7 @@ def _aligned(count: int) -> int:
 
 def _n_together(network: Any) -> int:
     """Return how many samples a block of forward has."""
-    # What the exact update does with each is much code.
+    # The exact update takes much code for each sample.
     return 1 if isinstance(network.update, EnergyDifference) else SAMPLES
 
 

@@ -25,20 +25,9 @@ from sklearn.utils import gen_batches
 
 from .._devices import take_rows, to_numpy
 
-__all__ = [
-    "InputNoise",
-    "inputs",
-    "is_sparse",
-    "noise_pool",
-    "sample_hashes",
-    "sparse_inputs",
-]
-
-Array = Any
-
 DENSE_SPEED, DENSE_START = 20, 10
-"""How many features a dense step does in the time of one stored feature in a sparse
-one, and how many stored features more for each sample the sparse one seems to have."""
+"""How many features of a dense step take the time of a stored one in a sparse step, and
+how many more stored ones the overhead of a sample amounts to."""
 
 POOL_SIZE = 2**20
 """Random numbers in the pool; a power of 2."""
@@ -53,7 +42,7 @@ def noise_pool(n_features: int, dtype: Any = np.float32) -> np.ndarray:
     The first ``n_features`` follow once more behind the last one, so that
     ``pool[place : place + n_features]`` exists for every place below ``POOL_SIZE``.
     """
-    # The networks of an ensemble may differ a little in their features.
+    # Networks of an ensemble with nearly as many features share a pool.
     n_repeated = 1 << max(10, (n_features - 1).bit_length())
     return _drawn_pool(n_repeated, dtype)[: POOL_SIZE + n_features]
 
@@ -90,6 +79,14 @@ class InputNoise:
         shifts = np.random.SeedSequence([seed, epoch]).generate_state(2)
         return cls(std, dropout, (int(shifts[0]), int(shifts[1])))
 
+    @classmethod
+    def of_settings(cls, settings: Any, epoch: int) -> InputNoise | None:
+        """Return the noise of an epoch of a training, or None without any."""
+        std, dropout = settings.noise, settings.dropout
+        if std or dropout:
+            return cls.of_epoch(std, dropout, settings.seed, epoch)
+        return None
+
     @property
     def amplitude(self) -> float:
         """The largest noise there is."""
@@ -113,18 +110,7 @@ class InputNoise:
         return noise % np.uint32(POOL_SIZE), dropout % np.uint32(POOL_SIZE)
 
     def apply(self, samples: np.ndarray, hashes: np.ndarray, unit: float = 1.0) -> None:
-        """Change samples on the host, in units of ``unit``, in place.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skdam._backends.inputs import InputNoise
-        >>> samples = np.ones((1000, 100))
-        >>> hashes = np.arange(1000, dtype=np.uint32) * np.uint32(2654435769)
-        >>> InputNoise(std=0.1, dropout=0.0, shifts=(1, 2)).apply(samples, hashes)
-        >>> round(float(samples.std()), 2)
-        0.1
-        """
+        """Change samples on the host, in units of ``unit``, in place."""
         n_features = samples.shape[1]
         pool = noise_pool(n_features, samples.dtype.type)
         windows = np.lib.stride_tricks.as_strided(
@@ -166,16 +152,7 @@ def is_sparse(X: Any) -> bool:
 
 
 def sample_hashes(X: Any) -> np.ndarray:
-    """Return 32 bits for each sample that follow from its features, on the host.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdam._backends.inputs import sample_hashes
-    >>> hashes = sample_hashes(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]]))
-    >>> bool(hashes[0] == hashes[1]), bool(hashes[0] == hashes[2])
-    (False, True)
-    """
+    """Return 32 bits for each sample that follow from its features, on the host."""
     factors = _hashed(np.arange(1, X.shape[1] + 1, dtype=np.uint32)) | np.uint32(1)
     hashes = np.empty(X.shape[0], np.uint32)
     if sparse.issparse(X):
@@ -208,7 +185,7 @@ def _hashed_floats(numbers: np.ndarray) -> np.ndarray:
     return _hashed(numbers.view(np.uint32))
 
 
-def dense_rows(X: Any, rows: slice | np.ndarray, dtype: Any) -> Array:
+def dense_rows(X: Any, rows: slice | np.ndarray, dtype: Any) -> Any:
     """Return a dense copy of rows of X."""
     if sparse.issparse(X) or is_numpy_array(X):
         # The type may be one of another namespace.
@@ -230,30 +207,12 @@ def inputs(
     intercept: float = 0.0,
     noise: InputNoise | None = None,
     hashes: np.ndarray | None = None,
-) -> Array:
+) -> Any:
     """Return the states of the visible neurons, in units of the temperature.
 
-    Parameters
-    ----------
-    X : array or CSR array of shape (n_samples, n_features)
-        Samples.
-    rows : slice or array of int
-        Which of them.
-    dtype : dtype
-        Type of the states.
-    temperature : float
-        T.
-    intercept : float, default=0.0
-        State of the intercept's neuron; 0: there is none.
-    noise : InputNoise, optional
-        Noise of training, for samples on the host.
-    hashes : array of uint32 of shape (n_samples,), optional
-        Hashes of all samples; the noise needs them.
-
-    Returns
-    -------
-    array of shape (n_rows, n_features), or (n_rows, n_features + 1) with an intercept
-        A CSR array where X is one of which few features are stored.
+    An intercept other than 0 is that of one more neuron. The noise is for samples on
+    the host, and needs the hashes of all samples. The result is a CSR array where X is
+    one of which few features are stored.
 
     Examples
     --------

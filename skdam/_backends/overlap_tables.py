@@ -23,8 +23,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..energies import Energy, NamedEnergy
 
-__all__ = ["OverlapTables", "energy_by_overlap", "overlap_tables", "quick_tables"]
-
 DIGITS = 50
 """Decimal digits in which the tables are computed."""
 
@@ -76,13 +74,9 @@ def overlap_tables(
 
     Those of named energies have no error but one rounding; those of any other object
     are as good as its values in double precision. The temperature, in neurons, makes no
-    difference to the polynomials, of which it only changes a common factor.
-
-    Raises
-    ------
-    ValueError
-        If the values of a custom energy are not finite, or those of a named energy span
-        too many orders of magnitude.
+    difference to the polynomials, of which it only changes a common factor. Values of a
+    custom energy that are not finite, and values of a named one that span too many
+    orders of magnitude, are an error.
     """
     if not isinstance(energy, NamedEnergy):
         return _float_tables(energy, n_neurons, temperature)
@@ -111,7 +105,7 @@ def _decimal_tables(
             level = np.zeros(len(size))
         else:
             depth = (top - decade) // DECADES
-            # A term of 0 is of the same size in every level, the last one included.
+            # A term of 0 is 0 in every level; it needs no level of its own.
             depth[decade == MIN_EMIN] = depth[decade > MIN_EMIN].max()
             depths, level = np.unique(depth, return_inverse=True)
             tables = _levels(tables, DECADES * depths - top, energy)
@@ -155,11 +149,6 @@ def quick_tables(energy: Energy, n_neurons: int, temperature: float) -> OverlapT
 
     They suffice for states with an overlap near N, beside which all that underflows is
     nothing, and take no time. Decisions that rounding leaves open count as ties.
-
-    Raises
-    ------
-    ValueError
-        If the values of a custom energy are not finite.
     """
     if not isinstance(energy, NamedEnergy):
         return _float_tables(energy, n_neurons, temperature)
@@ -201,13 +190,7 @@ def _tables_of(values: np.ndarray, n_neurons: int) -> OverlapTables:
 def energy_by_overlap(
     energy: Energy, n_neurons: int, temperature: float, n_memories: int
 ) -> np.ndarray:
-    """Return F(h / T) of the overlaps h from -N to N.
-
-    Raises
-    ------
-    ValueError
-        If a sum over the memories may overflow.
-    """
+    """Return F(h / T) of the overlaps h from -N to N; no sum of them overflows."""
     values = _float_values(energy, n_neurons, temperature)
     if (
         not np.isfinite(values).all()
@@ -229,8 +212,8 @@ def _float_values(energy: Energy, n_neurons: int, temperature: float) -> np.ndar
 def _combine(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return step, pull and rest of F at -N..N.
 
-    Without the unit that is updated overlaps are less than N, so no step beyond has a
-    meaning. Taken as 0 they leave no trace in the sums of which they are a part.
+    Steps beyond N, of which pull and rest at -N and N are a part, cancel in the rise of
+    energy, and are set to 0.
     """
     zero = values[:1] * 0
     step = np.concatenate([zero, zero, values[2:] - values[:-2], zero, zero])

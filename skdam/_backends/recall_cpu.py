@@ -23,16 +23,6 @@ from sklearn.utils import gen_batches
 from .overlap_tables import OverlapTables
 from .threads import WORTH_A_THREAD, thread_team
 
-__all__ = [
-    "RecallResult",
-    "blocks",
-    "overlaps",
-    "recall",
-    "recall_in_blocks",
-    "sweep_orders",
-    "unstable",
-]
-
 BLOCK_SIZE = 2**19
 """Overlaps of states with memories that each worker holds at once."""
 

@@ -17,8 +17,6 @@ from .._gpu import cupy
 from .overlap_tables import OverlapTables
 from .recall_cpu import RecallResult
 
-__all__ = ["recall", "source"]
-
 SOURCES = ["reductions.h", "recall.cu"]
 OPTIONS = ("--std=c++17",)
 THREADS = 256

@@ -26,8 +26,6 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["Threads", "thread_team"]
-
 WORTH_A_LIMIT = 2**16
 """Multiplications above which BLAS's own threads wait longer than they work."""
 
@@ -35,7 +33,7 @@ WORTH_A_THREAD = 2**22
 """Multiplications above which a team of threads pays."""
 
 POLL_SECONDS = 1e-5, 0.05
-"""How often a lease is looked at by who waits for the limit, and by who keeps it."""
+"""Intervals of polling: of threads that wait, and of the one that keeps the limit."""
 
 
 class Threads:

@@ -11,8 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..classifier import DenseAssociativeMemoryClassifier
 
-__all__ = ["fitted_classifier"]
-
 
 class _Display:
     """Base class of the Displays, which keep the numbers that they draw.

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_consistent_length, check_random_state
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, validate_params
 
 from .._devices import HOST, to_numpy
-from .._validation import check_dense, check_labels, check_samples, encode, naming
+from .._labels import check_labels, encode
+from .._validation import check_dense, check_equal_length, check_samples
 from ..network import Network
 from ._display import fitted_classifier
 
@@ -23,6 +24,12 @@ __all__ = [
     "input_gradient",
     "rubbish_images",
 ]
+
+CONSTRAINTS = {
+    "margin": [Interval(Real, 0, 1, closed="left")],
+    "step": [Interval(Real, 0, None, closed="neither")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+}
 
 N_BISECTIONS = 30
 """Times that the way to an example is halved, to find where the decision changes."""
@@ -98,11 +105,12 @@ def input_gradient(estimator: BaseEstimator, X: Any, target: Any) -> np.ndarray:
     >>> bool((after > clf.decision_function(X[:3]))[:, 8].all())
     True
     """
-    network, X, classes = _opened(estimator, X)
-    codes = _codes(target, classes, len(X))
-    return _finite(network.input_gradient(X, np.eye(len(classes))[codes]))
+    clf, X = _opened(estimator, X)
+    delta = np.eye(clf.network_.n_classes)[_codes(target, clf, len(X))]
+    return _finite(clf.network_.at(HOST).input_gradient(X, delta))
 
 
+@validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
 def adversarial_examples(
     estimator: BaseEstimator,
     X: Any,
@@ -133,12 +141,12 @@ def adversarial_examples(
         How much more probable the target is to be than any other class, in [0, 1). At 0
         examples are on the decision boundary.
     bounds : (low, high), default=None
-        Range of all features, except for those that are beyond it before. None: from
-        the smallest to the largest value in the training data, or (-1, 1) for a network
-        that was made of a perceptron.
+        Range that features may not leave; one that is beyond it in the sample may stay
+        there, and moves no further out. None: from the smallest to the largest value in
+        the training data, or (-1, 1) for a network that was made of a perceptron.
     step : float, default=0.01
-        Length of a step, as a share of the sample's own length; or, if all of it is 0,
-        of the longest one within the range of the training data.
+        Length of a step, as a share of the sample's length; for a sample of zeros, of
+        the longest one within the range of the training data.
     max_iter : int, default=300
         Largest number of steps.
 
@@ -176,14 +184,14 @@ def adversarial_examples(
     >>> bool((clf.predict(found.X) != clf.predict(X[:20])).all())
     True
     """
-    network, X, classes = _opened(estimator, X)
-    codes = None if target is None else _codes(target, classes, len(X))
-    return _deceive(
-        estimator, network, X, codes, "adversarial_examples", margin, bounds, step,
-        max_iter,
-    )  # fmt: skip
+    clf, X = _opened(estimator, X)
+    codes = None if target is None else _codes(target, clf, len(X))
+    low, high = _bounds(clf, bounds)
+    name = "adversarial_examples"
+    return _deceive(name, clf, X, codes, low, high, margin, step, max_iter)
 
 
+@validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
 def rubbish_images(
     estimator: BaseEstimator,
     target: Any,
@@ -246,14 +254,11 @@ def rubbish_images(
     low, high = _bounds(clf, bounds)
     if not np.isfinite([low, high]).all():
         raise ValueError(f"bounds={bounds!r} must be finite, to draw noise from them.")
-    classes = to_numpy(clf.classes_)
-    codes = _codes(target, classes)
+    codes = _codes(target, clf)
     rng = check_random_state(random_state)
     noise = low + (high - low) * rng.uniform(size=(len(codes), clf.n_features_in_))
-    network = clf.network_.at(HOST)
-    return _deceive(
-        clf, network, noise, codes, "rubbish_images", margin, bounds, step, max_iter
-    )
+    name = "rubbish_images"
+    return _deceive(name, clf, noise, codes, low, high, margin, step, max_iter)
 
 
 # Checks
@@ -268,17 +273,16 @@ def _classifier(estimator: BaseEstimator) -> Any:
     return fitted_classifier(estimator)[0]
 
 
-def _opened(estimator: BaseEstimator, X: Any) -> tuple[Network, np.ndarray, np.ndarray]:
-    """Return the network on the host, and checked samples as floats of their own."""
+def _opened(estimator: BaseEstimator, X: Any) -> tuple[Any, np.ndarray]:
+    """Return the classifier, and checked samples on the host as floats of their own."""
     clf = _classifier(estimator)
     X = check_samples(clf, X)
     check_dense(X, "any feature may have a gradient")
     X = to_numpy(X)
-    X = X.astype(X.dtype if X.dtype.kind == "f" else np.float64)
-    return clf.network_.at(HOST), X, to_numpy(clf.classes_)
+    return clf, X.astype(X.dtype if X.dtype.kind == "f" else np.float64)
 
 
-def _codes(target: Any, classes: np.ndarray, n_samples: int | None = None):
+def _codes(target: Any, clf: Any, n_samples: int | None = None) -> np.ndarray:
     """Return the number of each target's class."""
     if n_samples is not None and np.ndim(target) == 0:
         target = np.full(n_samples, target)
@@ -286,9 +290,8 @@ def _codes(target: Any, classes: np.ndarray, n_samples: int | None = None):
     if not len(labels):
         raise ValueError("target holds no labels.")
     if n_samples is not None:
-        with naming("X and target"):
-            check_consistent_length(np.empty(n_samples), labels)
-    return encode(labels, classes, "target")
+        check_equal_length("X and target", np.empty(n_samples), labels)
+    return encode(labels, to_numpy(clf.classes_), "target")
 
 
 def _bounds(clf: Any, bounds: Any) -> tuple[float, float]:
@@ -313,32 +316,23 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 
 def _deceive(
+    name: str,
     clf: Any,
-    network: Network,
     X: np.ndarray,
     codes: np.ndarray | None,
-    name: str,
+    low: float,
+    high: float,
     margin: float,
-    bounds: Any,
     step: float,
     max_iter: int,
 ) -> AdversarialExamples:
-    validate_parameter_constraints(
-        {
-            "margin": [Interval(Real, 0, 1, closed="left")],
-            "step": [Interval(Real, 0, None, closed="neither")],
-            "max_iter": [Interval(Integral, 1, None, closed="left")],
-        },
-        {"margin": margin, "step": step, "max_iter": max_iter},
-        name,
-    )
     if clf.multilabel_:
         raise ValueError(
             f"{name} changes the class of samples that have one, but the classifier "
             "is fitted with several labels a sample; input_gradient has the gradient "
             "of each label's score."
         )
-    low, high = _bounds(clf, bounds)
+    network, classes = clf.network_.at(HOST), to_numpy(clf.classes_)
     low, high = np.fmin(X, low), np.fmax(X, high)
     with np.errstate(over="ignore", invalid="ignore"):
         before = _finite(network.scores(X)).argmax(axis=1)
@@ -367,7 +361,6 @@ def _deceive(
     rows = np.flatnonzero(succeeded)
     end[rows] = _bisected(network, X[rows], end[rows], codes[rows], margin)
     distances = _unit_vectors(np.nan_to_num(end - X).astype(np.float64))[1]
-    classes = to_numpy(clf.classes_)
     return AdversarialExamples(
         end, classes[before], classes[codes], distances, succeeded
     )

@@ -1,4 +1,4 @@
-"""A picture of what a blend has chosen."""
+"""The weights that a blend has chosen, as a picture."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class BlendDisplay(_Display):
     def from_estimator(
         cls, estimator: BaseEstimator, *, ax: Any = None, **kwargs: Any
     ) -> BlendDisplay:
-        """Draw what a blend has chosen.
+        """Draw the weights that a blend has chosen.
 
         Parameters
         ----------

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 
 from .._devices import Device, to_numpy
 from .._validation import check_samples
-from ..energies import Energy, NamedEnergy
+from ..energies import Energy, NamedEnergy, _over_largest
 from ._display import _Display, fitted_classifier
 
 __all__ = ["DecisiveMemoriesDisplay", "contributions", "decisive_memories"]
@@ -128,10 +128,11 @@ def decisive_memories(
 
 
 def _blocks_of_contributions(estimator: BaseEstimator, X: Any) -> Iterator[np.ndarray]:
-    """Yield the relative contributions for some rows of X after the other."""
+    """Yield the relative contributions, some rows of X at a time."""
     clf, X = fitted_classifier(estimator, X)
-    states = clf._states(clf.predict(X))
+    labels = clf.predict(X)
     X = check_samples(clf, X)
+    states = clf._states(X, labels)
     network = clf.network_.at(Device.of(X))
     for _, x in network.overlaps(X, states):
         yield _relative(network.energy, x)
@@ -147,8 +148,7 @@ def _relative(energy: Energy, x: Any) -> np.ndarray:
             f"The energy {energy!r} is not finite at overlaps of up to "
             f"{np.abs(to_numpy(x)).max():.4g} temperatures."
         )
-    largest = values.max(axis=1, keepdims=True)
-    return np.divide(values, largest, out=np.zeros_like(values), where=largest > 0)
+    return _over_largest(values)
 
 
 @dataclass(eq=False, repr=False)

@@ -80,11 +80,7 @@ def default_kinds() -> list[tuple[str, Any]]:
     """
     coded = make_pipeline(
         PiecewiseLinearEncoder(),
-        FunctionTransformer(_single_precision),
+        FunctionTransformer(np.float32),
         DenseAssociativeMemoryClassifier(),
     )
     return [("coded", coded)]
-
-
-def _single_precision(X: Any) -> Any:
-    return X.astype(np.float32)

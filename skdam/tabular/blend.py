@@ -23,7 +23,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from .._validation import check_labels, restored_on_error
+from .._labels import check_labels
+from .._validation import restored_on_error
 from ..model_selection import seeded
 from ..network import LEAST_LOG_P
 

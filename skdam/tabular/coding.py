@@ -22,7 +22,7 @@ __all__ = ["PiecewiseLinearEncoder"]
 
 
 class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Add to each column where between some of its quantiles its values are.
+    """Add to each column a piecewise linear code of its values.
 
     For edges ``e_0 < ... < e_q`` of a column, its smallest and its largest value among
     them, the states ``clip((x - e_j) / (e_(j+1) - e_j), 0, 1)`` follow the column, less
@@ -101,7 +101,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return the columns, and behind them the states of each.
+        """Return the columns, followed by the states of each.
 
         Parameters
         ----------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from datetime import timedelta
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -15,13 +14,9 @@ from scipy import sparse
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    OneHotEncoder,
-    StandardScaler,
-)
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from .._validation import columns_of, is_missing
+from .._validation import columns_of, is_date, is_missing, reads_as_number
 
 __all__ = ["category_columns", "make_column_transformer", "number_columns"]
 
@@ -35,8 +30,8 @@ LARGEST = 1e150
 def make_column_transformer() -> ColumnTransformer:
     """Return what turns a table into an array of numbers.
 
-    Missing numbers are imputed by the median, and columns tell where; numbers are
-    standardised, and categories one-hot.
+    Numbers are standardised, and categories one-hot. Missing numbers are imputed by the
+    median, and marked by columns of their own.
     """
     numbers = make_pipeline(
         FunctionTransformer(_as_floats, feature_names_out="one-to-one"),
@@ -109,7 +104,7 @@ def _is_number(column: Any, name: Any) -> bool:
     if values.dtype.kind in "iufb" and not is_category:
         return values.dtype.kind != "b"
     known = _known(column)
-    if values.dtype.kind in "mM" or any(map(_is_date, known)):
+    if values.dtype.kind in "mM" or any(map(is_date, known)):
         raise TypeError(
             f"Column {name!r} holds dates or times. Replace it by numbers that mean "
             "something for the classes, such as the month, the hour or an age."
@@ -123,29 +118,17 @@ def _is_number(column: Any, name: Any) -> bool:
     )
 
 
-def _is_date(value: Any) -> bool:
-    return hasattr(value, "strftime") or isinstance(value, timedelta | np.datetime64)
-
-
 def _warn_of_numbers_in_strings(column: Any, name: Any) -> None:
     values = set(map(str, _known(column)))
     if len(values) <= MAX_CATEGORIES:
         return
-    n_numbers = sum(map(_is_written_number, values))
+    n_numbers = sum(map(reads_as_number, values))
     if n_numbers > 0.9 * len(values):
         warnings.warn(
             f"Column {name!r} holds {len(values)} categories that read as numbers. If "
             "they are numbers, convert the column, for example by pandas.to_numeric.",
             stacklevel=2,
         )
-
-
-def _is_written_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _by_column(X: Any, convert: Callable, dtype: type) -> np.ndarray:
@@ -163,7 +146,7 @@ def _as_floats(X: Any) -> np.ndarray:
             values = [np.nan if is_missing(v) else v for v in values.tolist()]
         try:
             with warnings.catch_warnings():
-                # Complex numbers, too.
+                # NumPy only warns of complex numbers.
                 warnings.simplefilter("error")
                 values = np.asarray(values).astype(np.float64)
         except (TypeError, ValueError, OverflowError, Warning) as error:
