@@ -385,7 +385,9 @@ def test_preset_is_the_papers(power, digits):
     assert clf.init == (-0.3, 0.3)
     # The rate falls by 0.002 from one epoch to the next.
     assert_allclose(clf.learning_rate_decay ** (1 / 2999), 0.998)
-    # Within the ranges of the paper.
+    # What the paper gives as ranges is the same for all powers.
+    same = preset("krotov-hopfield-2016") | {"power": power}
+    assert preset("krotov-hopfield-2016", power=power) == same
     assert 0.6 <= clf.momentum <= 0.95
     assert 0.01 <= clf.learning_rate_init <= 0.04
     assert clf.temperature_ramp is None

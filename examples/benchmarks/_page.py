@@ -103,12 +103,13 @@ def draw_long_run(path: Path, networks: dict[str, dict]) -> None:
     """Draw test errors, and the share of images with many decisive memories."""
     figure = Figure(figsize=(13, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, found in networks.items():
+    for i, (name, found) in enumerate(networks.items()):
+        line = ".-" if i < 10 else ".--"  # There are ten colours.
         epochs = [int(epoch) for epoch in found["epochs"]]
         counts = list(found["epochs"].values())
         images = [np.array(each["images_by_decisive_memories"]) for each in counts]
-        left.loglog(epochs, [100 * each["error"] for each in counts], ".-", label=name)
-        right.semilogx(epochs, [100 * share(each, 11) for each in images], ".-")
+        left.loglog(epochs, [100 * each["error"] for each in counts], line, label=name)
+        right.semilogx(epochs, [100 * share(each, 11) for each in images], line)
     left.set(xlabel="Epoch", ylabel="Test error, %")
     right.set(xlabel="Epoch", ylabel="Images with more than 10 decisive memories, %")
     figure.legend(loc="outside right center", fontsize="small")

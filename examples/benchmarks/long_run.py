@@ -60,8 +60,7 @@ CHANGES = {
     "start at mean 0, its own temperature": ({"init": (0.0, 0.3)}, None),
     "exact update": ({"formulation": "energy"}, 1),
     "twice the temperature": ({}, 2),
-    "falls to half the temperature": ({"temperature_ramp": (2.0, 100)}, 0.5),
-    "start at mean 0, error exponent 3, their temperature": (
+    "mean 0, exponent 3, their temperature": (
         {"init": (0.0, 0.3), "error_exponent": 3},
         None,
     ),
