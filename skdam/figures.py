@@ -359,8 +359,7 @@ def _train(power: int, momenta: list[float], epochs: int) -> list[TrainingRun]:
     params |= {"temperature": TEMPERATURES[power], "random_state": 0}
     # With a large momentum and no ramp, some networks of n = 3 learn nothing.
     params |= {"temperature_ramp": (2, 10)}
-    if power > 3:
-        params |= {"error_exponent": 10}
+    params |= {"error_exponent": 3 if power < 3 else 10, "learning_rate_init": 0.02}
     candidates = [{"momentum": momentum} for momentum in momenta]
     window = HyperparameterWindow(candidates, [1.0] * len(momenta), len(momenta))
     options = {"n_samples": len(momenta), "threshold": 0.04, "random_state": 0}

@@ -39,14 +39,14 @@ def preset(name: str, *, power: int = 3) -> dict[str, Any]:
     ----------
     name : {"krotov-hopfield-2016", "krotov-hopfield-2016-short"}
         "krotov-hopfield-2016" is the training on MNIST of the paper's appendix, with
-        values within the ranges that it gives for momentum and learning rate. The final
+        values within the ranges that it gives for momentum and learning rate. The
         temperature is left to ``temperature="auto"``, which is high enough for memories
-        that start around -0.3. With "-short", the same network is trained in 75 epochs
-        from memories around 0, with a linearly falling rate and without regularisation;
-        its values are from the search of this package's reproduction of the paper.
+        that start around -0.3, and is constant. With "-short", the same network is
+        trained in 75 epochs from memories around 0, with a linearly falling rate and
+        without regularisation; its values are from the search of this package's
+        reproduction of the paper.
     power : int, default=3
-        Power n of the interaction vertex. Powers above 3 start at a high temperature,
-        which falls over the first 200 epochs, and take a larger error exponent.
+        Power n of the interaction vertex.
 
     Returns
     -------
@@ -88,13 +88,11 @@ def preset(name: str, *, power: int = 3) -> dict[str, Any]:
             "init": (0.0, 0.3),
         }
     return common | {
-        # A high start, in units of the final temperature, which depends on the data.
-        "temperature_ramp": (3.0, 200) if power > 3 else None,
-        "error_exponent": 3 if power < 3 else 10 if power == 3 else 30,
-        "learning_rate_init": 0.02,
+        "error_exponent": 30,
+        "learning_rate_init": 0.04,
         "learning_rate": "exponential",
         "learning_rate_decay": 0.998**2999,  # 0.998 per epoch
-        "momentum": 0.6 if power <= 3 else 0.9,
+        "momentum": 0.6,
         "batch_size": 1000,
         "max_iter": 3000,
         "init": (-0.3, 0.3),

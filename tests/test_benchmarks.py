@@ -1,5 +1,6 @@
 """Functions of the benchmarks that decide what is measured and what is reported."""
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -160,6 +161,103 @@ def test_the_rate_falls_as_published():
     clf = long_run.published(20, 30, 300)
     assert clf.learning_rate_decay == pytest.approx(0.998**299)
     assert SimpleNamespace(**clf.get_params()).reinit_dead == 0
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_windows_go_on(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(long_run, "FACTORS", (1, 2))
+    monkeypatch.setattr(long_run, "TEMPERATURES", {(2, 5): (40,), (3, 5): (50,)})
+    args = SimpleNamespace(powers=(2,), memories=12, window_epochs=(2, 120))
+
+    def searched():
+        report = Report(tmp_path / "long_run.json", "digits")
+        report.part("windows", keep=True, device=long_run.device())
+        long_run.search(report, args, small)
+        return Report(tmp_path / "long_run.json", "digits").results["windows"]
+
+    found = searched()
+    networks = {name: item for name, item in found.items() if name[:2] == "n="}
+    assert [*networks] == [
+        "n=2, m=30, rate=0.04, factor=1, epochs=2, fall=0.98",
+        "n=2, m=30, rate=0.04, factor=2, epochs=2, fall=0.98",
+        "n=2, m=30, rate=0.02, factor=1, epochs=2, fall=0.98",
+        "n=2, m=30, rate=0.02, factor=2, epochs=2, fall=0.98",
+        "n=2, m=5, rate=0.04, temperature=40, epochs=120, fall=0.998",
+    ]
+    one, two, *_, last = networks.values()
+    assert two["temperature"] == pytest.approx(2 * one["temperature"], rel=1e-4)
+    # By hand: trained on the first five sixths, scored on the last.
+    clf = DenseAssociativeMemoryClassifier(
+        n_memories=12,
+        power=2,
+        error_exponent=5,
+        temperature=40,
+        learning_rate="exponential",
+        learning_rate_init=0.04,
+        learning_rate_decay=0.998**119,
+        momentum=0.6,
+        batch_size=1000,
+        max_iter=120,
+        tol=None,
+        init=(-0.3, 0.3),
+        input_noise=0,
+        intercept_scaling=0,
+        reinit_dead=0,
+        gradient_tolerance=1e-3,
+        random_state=0,
+    ).fit(small.X_train[:100], small.y_train[:100])
+    wrong = clf.predict(small.X_train[100:]) != small.y_train[100:]
+    assert last["error"] == pytest.approx(wrong.mean(), rel=1e-4) and wrong.mean() < 0.5
+    assert last["loss"] == pytest.approx(clf.loss_curve_[::50], rel=1e-4)
+    assert sum(last["images_by_decisive_memories"]) == 20
+    # What is there is not trained again; what is not, is.
+    kept = json.loads((tmp_path / "long_run.json").read_text())
+    del kept["windows"][[*networks][-1]]
+    (tmp_path / "long_run.json").write_text(json.dumps(kept))
+    fits = []
+    fit = DenseAssociativeMemoryClassifier.fit
+
+    def counted(self, X, y):
+        fits.append(self.max_iter)
+        return fit(self, X, y)
+
+    monkeypatch.setattr(DenseAssociativeMemoryClassifier, "fit", counted)
+    again = searched()
+    assert fits == [120]
+    assert {name: again[name] for name in networks} == networks
+
+
+def test_windows_on_the_page():
+    def item(temperature, error, **others):
+        some = {"power": 2, "epochs": 9, "m": 30, "rate": 0.04}
+        counts = {"images_by_decisive_memories": [0, 3, *9 * [0], 1]}
+        return some | others | counts | {"temperature": temperature, "error": error}
+
+    part = {
+        "date": "a day",
+        "settings": {},
+        "a": item(200, 0.02),
+        "b": item(100.2, 0.1),
+        "c": item(50, 0.3, m=10),
+        "d": item(400, 0.0312),
+        "e": item(40, 0.2, power=3),
+        "f": item(800, 0.01, rate=0.02),
+    }
+    rows = [[*_page.long_window_row(w).values()] for w in _page.long_windows(part)]
+    assert [row[:4] for row in rows] == [
+        ["2", "9", "30", "0.04"],
+        ["2", "9", "30", "0.02"],
+        ["2", "9", "10", "0.04"],
+        ["3", "9", "30", "0.04"],
+    ]
+    assert rows[0][4:] == [
+        "100: 10.0, 200: 2.0, 400: 3.1",
+        "2.00 % at 200",
+        "no",
+        "75 %",
+        "25 %",
+    ]
+    assert [row[6] for row in rows[1:]] == ["yes"] * 3
 
 
 def test_rows_of_the_pages():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -102,12 +103,13 @@ def draw_long_run(path: Path, networks: dict[str, dict]) -> None:
     """Draw test errors, and the share of images with many decisive memories."""
     figure = Figure(figsize=(13, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, found in networks.items():
+    for i, (name, found) in enumerate(networks.items()):
+        line = ".-" if i < 10 else ".--"  # There are ten colours.
         epochs = [int(epoch) for epoch in found["epochs"]]
         counts = list(found["epochs"].values())
         images = [np.array(each["images_by_decisive_memories"]) for each in counts]
-        left.loglog(epochs, [100 * each["error"] for each in counts], ".-", label=name)
-        right.semilogx(epochs, [100 * share(each, 11) for each in images], ".-")
+        left.loglog(epochs, [100 * each["error"] for each in counts], line, label=name)
+        right.semilogx(epochs, [100 * share(each, 11) for each in images], line)
     left.set(xlabel="Epoch", ylabel="Test error, %")
     right.set(xlabel="Epoch", ylabel="Images with more than 10 decisive memories, %")
     figure.legend(loc="outside right center", fontsize="small")
@@ -130,8 +132,11 @@ def write_page(path: Path, folder: Path) -> None:
         blocks["transition"] = table([*map(start_row, networks)])
     report = folder / "long_run.json"
     if report.exists():
+        results = json.loads(report.read_text())
+        if windows := long_windows(results.get("windows", {})):
+            blocks["long run: windows"] = table([*map(long_window_row, windows)])
         for part in ("networks", "changes"):
-            found = json.loads(report.read_text()).get(part, {})
+            found = results.get(part, {})
             networks = {
                 name: network
                 for name, network in found.items()
@@ -278,6 +283,37 @@ def long_row(name: str, found: dict) -> dict[str, str]:
         "decisive memories, median": f"{median(images):g}",
         "images with exactly 1": f"{100 * share(images, 1):.0f} %",
         "with more than 10": f"{100 * share(images, 11):.1f} %",
+    }
+
+
+def long_windows(part: dict) -> list[list[dict]]:
+    """Return candidates that differ in the temperature only, in its order."""
+    found = [item for item in part.values() if isinstance(item, dict) and "m" in item]
+    found.sort(key=lambda item: (*searched(item), item["temperature"]))
+    return [list(group) for _, group in groupby(found, searched)]
+
+
+def searched(item: dict) -> tuple:
+    return item["power"], item["epochs"], -item["m"], -item["rate"]
+
+
+def long_window_row(window: list[dict]) -> dict[str, str]:
+    some, best = window[0], min(window, key=lambda item: item["error"])
+    errors = [
+        f"{item['temperature']:.0f}: {100 * item['error']:.1f}" for item in window
+    ]
+    images = np.array(best["images_by_decisive_memories"])
+    on_edge = best in (window[0], window[-1])
+    return {
+        "n": str(some["power"]),
+        "epochs": str(some["epochs"]),
+        "m": str(some["m"]),
+        "rate": f"{some['rate']:g}",
+        "temperature: held-out error, %": ", ".join(errors),
+        "smallest": f"{100 * best['error']:.2f} % at {best['temperature']:.0f}",
+        "on an edge": "yes" if on_edge else "no",
+        "there, images with 1 decisive memory": f"{100 * share(images, 1):.0f} %",
+        "with more than 10": f"{100 * share(images, 11):.0f} %",
     }
 
 
