@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
+from scipy import sparse
 
 from ._backends.threads import thread_team
 from ._devices import Device, take_rows, to_numpy
@@ -22,8 +23,14 @@ __all__ = ["Recalled", "StoredVectors", "store"]
 
 Array = Any
 
-LEAST_BLOCK_SIZE, BLOCK_SIZE = 1_000_000, 6_000_000
+LEAST_BLOCK_SIZE, BLOCK_SIZE = 1_000_000, 12_000_000
 """Similarities that a thread computes at a time, at least; and all threads together."""
+
+CACHE_SIZE = 2**20
+"""Similarities whose weights are computed at a time."""
+
+SPARSE = 1 / 32
+"""Share of weights above 0 up to which a sparse product is faster."""
 
 MOST_VECTORS = 1000
 """Stored vectors whose separation from the others is looked at."""
@@ -132,7 +139,7 @@ class StoredVectors:
         return self.matrix[:, :-2]
 
     def _means(self, x: Array) -> Array:
-        totals = self.energy.gradient(x) @ self.matrix
+        totals = _weighted_sums(self.energy, x, self.matrix)
         return totals[:, :-2] / totals[:, -1:]
 
 
@@ -292,6 +299,25 @@ def _similarities(matrix: Array, states: Array, beta: float = 1.0) -> Array:
     one = xp.ones_like(states[:, :1])
     states = xp.concat([states, one, -_half_square(states)], axis=1)
     return (beta * states) @ matrix.T
+
+
+def _weighted_sums(energy: ContinuousEnergy, x: Array, vectors: Array) -> Array:
+    """Return the sums of vectors weighted by the slopes of Q, which replace x."""
+    if not isinstance(x, np.ndarray):
+        return energy.gradient(x) @ vectors
+    n_rows, n_vectors = x.shape
+    size = max(1, CACHE_SIZE // n_vectors)
+    n_above = 0
+    for begin in range(0, n_rows, size):
+        rows = slice(begin, begin + size)
+        x[rows] = weights = energy.gradient(x[rows])
+        n_above += np.count_nonzero(weights > 0)
+    if n_above > SPARSE * x.size:
+        return x @ vectors
+    place = np.flatnonzero(x > 0)
+    begins = np.searchsorted(place, np.arange(n_rows + 1) * n_vectors)
+    above = x.reshape(-1)[place], place % n_vectors, begins
+    return sparse.csr_array(above, x.shape) @ vectors
 
 
 def _half_square(vectors: Array) -> Array:
