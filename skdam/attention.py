@@ -7,13 +7,14 @@ columns, so that neither squared lengths nor the sum of the weights takes anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 from scipy import sparse
+from sklearn.utils import gen_batches
 
 from ._backends.threads import thread_team
 from ._devices import Device, take_rows, to_numpy
@@ -74,6 +75,13 @@ class StoredVectors:
     scale: float
     matrix: Array
 
+    def at(self, place: Device) -> StoredVectors:
+        """Return the same vectors on another device."""
+        if Device.of_array(self.matrix) == place:
+            return self
+        matrix, centre = place.asarray(self.matrix), place.asarray(self.centre)
+        return replace(self, matrix=matrix, centre=centre)
+
     def similarities(self, states: Array) -> Array:
         """Return beta s, of shape (n_states, n_memories)."""
         return _similarities(self.matrix, states, self.beta)
@@ -88,7 +96,8 @@ class StoredVectors:
         if xp.all(known):
             return states
         states = xp.where(known, states, xp.zeros_like(states))
-        x = states @ self.vectors.T - _half_square(states)
+        x = states @ self.vectors.T
+        x -= _half_square(states)
         if self.distances:
             x -= xp.astype(known, x.dtype) @ (self.vectors.T**2 / 2)
         n_known = xp.sum(xp.astype(known, x.dtype), axis=1, keepdims=True)
@@ -97,8 +106,37 @@ class StoredVectors:
 
     def energies(self, states: Array) -> Array:
         """Return the energy of states, in the data's unit."""
-        value = self.energy.value(self.similarities(states))
+        x = self.similarities(states)
+        values = [self.energy.value(x[rows, :]) for rows in _in_cache(x)]
+        value = array_namespace(x).concat(values)
         return -value * (self.scale / self.beta) * self.scale
+
+    def recall(
+        self,
+        states: Array,
+        known: Array,
+        free: Array,
+        *,
+        max_steps: int,
+        tol: float,
+        track: bool,
+    ) -> Recalled:
+        """Find starts for what is unknown, and descend, some states at a time."""
+
+        def recall(rows: slice) -> Recalled:
+            start = self.start(states[rows, :], known[rows, :])
+            return self.descend(start, free[rows, :], max_steps, tol, track)
+
+        ends, settled, energies = zip(
+            *in_blocks(recall, states.shape[0], self.matrix), strict=True
+        )
+        longest = max(block.shape[1] for block in energies)
+        energies = [
+            np.pad(block, ((0, 0), (0, longest - block.shape[1])), mode="edge")
+            for block in energies
+        ]
+        ends = array_namespace(states).concat(ends)
+        return Recalled(ends, np.concatenate(settled), np.concatenate(energies))
 
     def descend(
         self, states: Array, free: Array, max_steps: int, tol: float, track: bool
@@ -143,14 +181,19 @@ class StoredVectors:
         return totals[:, :-2] / totals[:, -1:]
 
 
-def in_blocks(function: Callable, n_rows: int, stored: Array) -> list:
-    """Return the function's results for slices of rows that are not too large."""
+def in_blocks(
+    function: Callable, n_rows: int, stored: Array, n_arrays: int = 1
+) -> list:
+    """Return the function's results for slices of rows that are not too large.
+
+    ``n_arrays`` is how many arrays of similarities the function holds at once.
+    """
     n_memories, width = stored.shape
     # Threads of our own pay for NumPy alone.
     on_host = isinstance(stored, np.ndarray)
     with thread_team(n_rows * n_memories * width if on_host else 0) as team:
         # Together, the blocks of all threads are as large; but products want rows.
-        block_size = max(BLOCK_SIZE // team.count, LEAST_BLOCK_SIZE)
+        block_size = max(BLOCK_SIZE // team.count // n_arrays, LEAST_BLOCK_SIZE)
         size = max(1, min(block_size // n_memories, -(-n_rows // team.count)))
         rows = [slice(a, min(a + size, n_rows)) for a in range(0, n_rows, size)]
 
@@ -240,7 +283,7 @@ def _completed(
         def separations(block: slice) -> np.ndarray:
             return -to_numpy(xp.max(similarities(block), axis=1))
 
-        found = np.concatenate(in_blocks(separations, len(rows), vectors))
+        found = np.concatenate(in_blocks(separations, len(rows), vectors, 3))
         beta = _automatic(stored.energy, n_memories, found)
 
     def complete(block: slice) -> Array:
@@ -253,7 +296,7 @@ def _completed(
         means = weights @ vectors / xp.where(total > 0, total, xp.ones_like(total))
         return xp.where(total > 0, means, mean)
 
-    filled = xp.concat(in_blocks(complete, len(rows), vectors))
+    filled = xp.concat(in_blocks(complete, len(rows), vectors, 3))
     place = np.zeros(n_memories, int)
     place[rows] = np.arange(len(rows))
     return take_rows(filled, place)
@@ -278,7 +321,7 @@ def _separations(stored: StoredVectors) -> np.ndarray:
         found = own - xp.max(others, axis=1)
         return to_numpy(xp.where(found > rounding[:, 0], found, 0 * found))
 
-    return np.concatenate(in_blocks(separations, size, matrix))
+    return np.concatenate(in_blocks(separations, size, matrix, 3))
 
 
 def _automatic(
@@ -305,19 +348,24 @@ def _weighted_sums(energy: ContinuousEnergy, x: Array, vectors: Array) -> Array:
     """Return the sums of vectors weighted by the slopes of Q, which replace x."""
     if not isinstance(x, np.ndarray):
         return energy.gradient(x) @ vectors
-    n_rows, n_vectors = x.shape
-    size = max(1, CACHE_SIZE // n_vectors)
     n_above = 0
-    for begin in range(0, n_rows, size):
-        rows = slice(begin, begin + size)
+    for rows in _in_cache(x):
         x[rows] = weights = energy.gradient(x[rows])
         n_above += np.count_nonzero(weights > 0)
     if n_above > SPARSE * x.size:
         return x @ vectors
+    n_rows, n_vectors = x.shape
     place = np.flatnonzero(x > 0)
     begins = np.searchsorted(place, np.arange(n_rows + 1) * n_vectors)
     above = x.reshape(-1)[place], place % n_vectors, begins
     return sparse.csr_array(above, x.shape) @ vectors
+
+
+def _in_cache(x: Array) -> Iterable[slice]:
+    """Return slices of rows of which a CPU's cache holds what is computed."""
+    n_rows, n_columns = x.shape
+    size = CACHE_SIZE // n_columns if isinstance(x, np.ndarray) else n_rows
+    return gen_batches(n_rows, max(1, size))
 
 
 def _half_square(vectors: Array) -> Array:
