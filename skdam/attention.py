@@ -31,7 +31,7 @@ CACHE_SIZE = 2**20
 """Similarities whose weights are computed at a time."""
 
 SPARSE = 1 / 32
-"""Share of weights above 0 up to which a sparse product is faster."""
+"""Share of weights other than 0 up to which a sparse product is faster."""
 
 MOST_VECTORS = 1000
 """Stored vectors whose separation from the others is looked at."""
@@ -348,17 +348,17 @@ def _weighted_sums(energy: ContinuousEnergy, x: Array, vectors: Array) -> Array:
     """Return the sums of vectors weighted by the slopes of Q, which replace x."""
     if not isinstance(x, np.ndarray):
         return energy.gradient(x) @ vectors
-    n_above = 0
+    n_weights = 0
     for rows in _in_cache(x):
         x[rows] = weights = energy.gradient(x[rows])
-        n_above += np.count_nonzero(weights > 0)
-    if n_above > SPARSE * x.size:
+        n_weights += np.count_nonzero(weights != 0)
+    if n_weights > SPARSE * x.size:
         return x @ vectors
     n_rows, n_vectors = x.shape
-    place = np.flatnonzero(x > 0)
+    place = np.flatnonzero(x != 0)
     begins = np.searchsorted(place, np.arange(n_rows + 1) * n_vectors)
-    above = x.reshape(-1)[place], place % n_vectors, begins
-    return sparse.csr_array(above, x.shape) @ vectors
+    few = x.reshape(-1)[place], place % n_vectors, begins
+    return sparse.csr_array(few, x.shape) @ vectors
 
 
 def _in_cache(x: Array) -> Iterable[slice]:
