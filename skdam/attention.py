@@ -7,14 +7,13 @@ columns, so that neither squared lengths nor the sum of the weights takes anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 from scipy import sparse
-from sklearn.utils import gen_batches
 
 from ._backends.threads import thread_team
 from ._devices import Device, take_rows, to_numpy
@@ -32,6 +31,9 @@ CACHE_SIZE = 2**20
 
 SPARSE = 1 / 32
 """Share of weights other than 0 up to which a sparse product is faster."""
+
+WIDE = 128
+"""Length of vectors above which to look for weights of 0 pays."""
 
 MOST_VECTORS = 1000
 """Stored vectors whose separation from the others is looked at."""
@@ -348,11 +350,11 @@ def _weighted_sums(energy: ContinuousEnergy, x: Array, vectors: Array) -> Array:
     """Return the sums of vectors weighted by the slopes of Q, which replace x."""
     if not isinstance(x, np.ndarray):
         return energy.gradient(x) @ vectors
-    n_weights = 0
+    is_wide, n_weights = vectors.shape[1] > WIDE, 0
     for rows in _in_cache(x):
         x[rows] = weights = energy.gradient(x[rows])
-        n_weights += np.count_nonzero(weights != 0)
-    if n_weights > SPARSE * x.size:
+        n_weights += np.count_nonzero(weights != 0) if is_wide else 0
+    if not is_wide or n_weights > SPARSE * x.size:
         return x @ vectors
     n_rows, n_vectors = x.shape
     place = np.flatnonzero(x != 0)
@@ -361,11 +363,12 @@ def _weighted_sums(energy: ContinuousEnergy, x: Array, vectors: Array) -> Array:
     return sparse.csr_array(few, x.shape) @ vectors
 
 
-def _in_cache(x: Array) -> Iterable[slice]:
+def _in_cache(x: Array) -> list[slice]:
     """Return slices of rows of which a CPU's cache holds what is computed."""
     n_rows, n_columns = x.shape
     size = CACHE_SIZE // n_columns if isinstance(x, np.ndarray) else n_rows
-    return gen_batches(n_rows, max(1, size))
+    size = max(1, size)
+    return [slice(begin, begin + size) for begin in range(0, n_rows, size)]
 
 
 def _half_square(vectors: Array) -> Array:

@@ -215,6 +215,7 @@ def test_products_with_few_weights_are_those_with_all(name, beta, monkeypatch):
     cues[0] = np.nan
     memory = ContinuousAssociativeMemory(beta, energy=name, max_iter=1000).fit(X)
     found = []
+    monkeypatch.setattr(attention, "WIDE", 1)
     for share, cache in ((0, 2**20), (1, 2**20), (0, 1), (1, 1000)):
         monkeypatch.setattr(attention, "SPARSE", share)
         monkeypatch.setattr(attention, "CACHE_SIZE", cache)
