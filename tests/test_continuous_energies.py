@@ -162,6 +162,8 @@ def test_entmax_of_large_similarities():
     for alpha in (1.1, 1.5, 2):
         expected = [[0.5, 0.5, 0, 0], [0.5, 0, 0.5, 0]]
         assert_allclose(Entmax(alpha).gradient(x), expected, rtol=1e-6)
+    last = np.array([[0] * 17 + [1e4, 1e4 + 0.25]], np.float32)
+    assert_allclose(Entmax(2).gradient(last)[0, -2:], [0.375, 0.625], rtol=1e-6)
 
 
 def test_weights_below_rounding_errors_are_zero():
