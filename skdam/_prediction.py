@@ -332,8 +332,10 @@ class PredictionMixin:
         xp = array_namespace(energies)
         if not xp.all(xp.isfinite(energies)):
             raise ValueError(
-                "X holds numbers too large for the energy, which is not finite at "
-                f"temperature {self.temperature_:.4g}."
+                f"The energy is not finite at temperature {self.temperature_:.4g}: "
+                "the numbers in X are too large for it or, if all features are far "
+                "below 1, the states -1 and 1 of the classification units are. Scale "
+                "the features to about 1 before fit."
             )
 
     def _feature_range(self) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
+from scipy import sparse
 
 from ._backends.threads import thread_team
 from ._devices import Device, take_rows, to_numpy
@@ -22,8 +23,17 @@ __all__ = ["Recalled", "StoredVectors", "store"]
 
 Array = Any
 
-LEAST_BLOCK_SIZE, BLOCK_SIZE = 1_000_000, 6_000_000
+LEAST_BLOCK_SIZE, BLOCK_SIZE = 1_000_000, 12_000_000
 """Similarities that a thread computes at a time, at least; and all threads together."""
+
+CACHE_SIZE = 2**20
+"""Similarities whose weights are computed at a time."""
+
+SPARSE = 1 / 32
+"""Share of weights other than 0 up to which a sparse product is faster."""
+
+WIDE = 128
+"""Length of vectors above which to look for weights of 0 pays."""
 
 MOST_VECTORS = 1000
 """Stored vectors whose separation from the others is looked at."""
@@ -67,6 +77,13 @@ class StoredVectors:
     scale: float
     matrix: Array
 
+    def at(self, place: Device) -> StoredVectors:
+        """Return the same vectors on another device."""
+        if Device.of_array(self.matrix) == place:
+            return self
+        matrix, centre = place.asarray(self.matrix), place.asarray(self.centre)
+        return replace(self, matrix=matrix, centre=centre)
+
     def similarities(self, states: Array) -> Array:
         """Return beta s, of shape (n_states, n_memories)."""
         return _similarities(self.matrix, states, self.beta)
@@ -81,7 +98,8 @@ class StoredVectors:
         if xp.all(known):
             return states
         states = xp.where(known, states, xp.zeros_like(states))
-        x = states @ self.vectors.T - _half_square(states)
+        x = states @ self.vectors.T
+        x -= _half_square(states)
         if self.distances:
             x -= xp.astype(known, x.dtype) @ (self.vectors.T**2 / 2)
         n_known = xp.sum(xp.astype(known, x.dtype), axis=1, keepdims=True)
@@ -90,8 +108,37 @@ class StoredVectors:
 
     def energies(self, states: Array) -> Array:
         """Return the energy of states, in the data's unit."""
-        value = self.energy.value(self.similarities(states))
+        x = self.similarities(states)
+        values = [self.energy.value(x[rows, :]) for rows in _in_cache(x)]
+        value = array_namespace(x).concat(values)
         return -value * (self.scale / self.beta) * self.scale
+
+    def recall(
+        self,
+        states: Array,
+        known: Array,
+        free: Array,
+        *,
+        max_steps: int,
+        tol: float,
+        track: bool,
+    ) -> Recalled:
+        """Find starts for what is unknown, and descend, some states at a time."""
+
+        def recall(rows: slice) -> Recalled:
+            start = self.start(states[rows, :], known[rows, :])
+            return self.descend(start, free[rows, :], max_steps, tol, track)
+
+        ends, settled, energies = zip(
+            *in_blocks(recall, states.shape[0], self.matrix), strict=True
+        )
+        longest = max(block.shape[1] for block in energies)
+        energies = [
+            np.pad(block, ((0, 0), (0, longest - block.shape[1])), mode="edge")
+            for block in energies
+        ]
+        ends = array_namespace(states).concat(ends)
+        return Recalled(ends, np.concatenate(settled), np.concatenate(energies))
 
     def descend(
         self, states: Array, free: Array, max_steps: int, tol: float, track: bool
@@ -132,18 +179,23 @@ class StoredVectors:
         return self.matrix[:, :-2]
 
     def _means(self, x: Array) -> Array:
-        totals = self.energy.gradient(x) @ self.matrix
+        totals = _weighted_sums(self.energy, x, self.matrix)
         return totals[:, :-2] / totals[:, -1:]
 
 
-def in_blocks(function: Callable, n_rows: int, stored: Array) -> list:
-    """Return the function's results for slices of rows that are not too large."""
+def in_blocks(
+    function: Callable, n_rows: int, stored: Array, n_arrays: int = 1
+) -> list:
+    """Return the function's results for slices of rows that are not too large.
+
+    ``n_arrays`` is how many arrays of similarities the function holds at once.
+    """
     n_memories, width = stored.shape
     # Threads of our own pay for NumPy alone.
     on_host = isinstance(stored, np.ndarray)
     with thread_team(n_rows * n_memories * width if on_host else 0) as team:
         # Together, the blocks of all threads are as large; but products want rows.
-        block_size = max(BLOCK_SIZE // team.count, LEAST_BLOCK_SIZE)
+        block_size = max(BLOCK_SIZE // team.count // n_arrays, LEAST_BLOCK_SIZE)
         size = max(1, min(block_size // n_memories, -(-n_rows // team.count)))
         rows = [slice(a, min(a + size, n_rows)) for a in range(0, n_rows, size)]
 
@@ -233,7 +285,7 @@ def _completed(
         def separations(block: slice) -> np.ndarray:
             return -to_numpy(xp.max(similarities(block), axis=1))
 
-        found = np.concatenate(in_blocks(separations, len(rows), vectors))
+        found = np.concatenate(in_blocks(separations, len(rows), vectors, 3))
         beta = _automatic(stored.energy, n_memories, found)
 
     def complete(block: slice) -> Array:
@@ -246,7 +298,7 @@ def _completed(
         means = weights @ vectors / xp.where(total > 0, total, xp.ones_like(total))
         return xp.where(total > 0, means, mean)
 
-    filled = xp.concat(in_blocks(complete, len(rows), vectors))
+    filled = xp.concat(in_blocks(complete, len(rows), vectors, 3))
     place = np.zeros(n_memories, int)
     place[rows] = np.arange(len(rows))
     return take_rows(filled, place)
@@ -271,7 +323,7 @@ def _separations(stored: StoredVectors) -> np.ndarray:
         found = own - xp.max(others, axis=1)
         return to_numpy(xp.where(found > rounding[:, 0], found, 0 * found))
 
-    return np.concatenate(in_blocks(separations, size, matrix))
+    return np.concatenate(in_blocks(separations, size, matrix, 3))
 
 
 def _automatic(
@@ -292,6 +344,31 @@ def _similarities(matrix: Array, states: Array, beta: float = 1.0) -> Array:
     one = xp.ones_like(states[:, :1])
     states = xp.concat([states, one, -_half_square(states)], axis=1)
     return (beta * states) @ matrix.T
+
+
+def _weighted_sums(energy: ContinuousEnergy, x: Array, vectors: Array) -> Array:
+    """Return the sums of vectors weighted by the slopes of Q, which replace x."""
+    if not isinstance(x, np.ndarray):
+        return energy.gradient(x) @ vectors
+    is_wide, n_weights = vectors.shape[1] > WIDE, 0
+    for rows in _in_cache(x):
+        x[rows] = weights = energy.gradient(x[rows])
+        n_weights += np.count_nonzero(weights != 0) if is_wide else 0
+    if not is_wide or n_weights > SPARSE * x.size:
+        return x @ vectors
+    n_rows, n_vectors = x.shape
+    place = np.flatnonzero(x != 0)
+    begins = np.searchsorted(place, np.arange(n_rows + 1) * n_vectors)
+    few = x.reshape(-1)[place], place % n_vectors, begins
+    return sparse.csr_array(few, x.shape) @ vectors
+
+
+def _in_cache(x: Array) -> list[slice]:
+    """Return slices of rows of which a CPU's cache holds what is computed."""
+    n_rows, n_columns = x.shape
+    size = CACHE_SIZE // n_columns if isinstance(x, np.ndarray) else n_rows
+    size = max(1, size)
+    return [slice(begin, begin + size) for begin in range(0, n_rows, size)]
 
 
 def _half_square(vectors: Array) -> Array:

@@ -48,10 +48,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from array_api_compat import array_namespace
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
-from .energies import Exponential, RectifiedPolynomial, _power_above
+from .energies import Exponential, RectifiedPolynomial
 
 __all__ = [
     "ContinuousEnergy",
@@ -65,6 +66,12 @@ Array = Any
 
 SHARE = 0.01
 """Weight of all other memories together at which one is told apart from them."""
+
+GROUP_SIZE = 16
+"""Memories of which the largest similarity helps to find the threshold of all."""
+
+FEW = 0.25
+"""Share of the memories up to which it pays to compute with the nearest alone."""
 
 
 @runtime_checkable
@@ -113,10 +120,16 @@ class LogSumExp:
 
     def gradient(self, x: Array) -> Array:
         xp = array_namespace(x)
-        # What is smaller than rounding errors is held off the numbers below the least
-        # normal one, with which products take up to a hundred times as long.
+        below = x - xp.max(x, axis=1, keepdims=True)
+        # What is smaller than rounding errors is 0. Exponentials and products take up
+        # to a hundred times as long with numbers below the least normal one.
         least = 2 * math.log(xp.finfo(x.dtype).eps)
-        return xp.exp(xp.clip(x - xp.max(x, axis=1, keepdims=True), min=least))
+        counts = below > least
+        if xp.all(counts):
+            return xp.exp(below)
+        weights = xp.exp(xp.clip(below, min=least))
+        weights *= xp.astype(counts, x.dtype)
+        return weights
 
     def margin(self, n_memories: int) -> float:
         return math.log(max(n_memories - 1, 1) / SHARE)
@@ -169,13 +182,17 @@ class LogSumPower:
     def gradient(self, x: Array) -> Array:
         xp = array_namespace(x)
         if self.power == 1:
+            largest = 1 + xp.max(x, axis=1, keepdims=True)
             slope = xp.astype(x > -1, x.dtype)
         else:
             # f / n, which is at most 1; see LogSumExp for the least numbers.
-            ratio, _ = self._over_largest(x)
-            slope = _power_above(ratio, self.power - 1)
-            slope = xp.where(slope > xp.finfo(x.dtype).eps ** 2, slope, 0 * slope)
-        reached = xp.any(slope > 0, axis=1, keepdims=True)
+            ratio, largest = self._over_largest(x)
+            least = xp.finfo(x.dtype).eps ** (2 / (self.power - 1))
+            counts = ratio > least
+            if not xp.all(counts):
+                ratio = xp.where(counts, ratio, xp.zeros_like(ratio))
+            slope = ratio ** (self.power - 1)
+        reached = largest > 0
         if xp.all(reached):
             return slope
         nearest = x == xp.max(x, axis=1, keepdims=True)
@@ -193,7 +210,9 @@ class LogSumPower:
         """Return 1 + x over its largest, so that no power is too large, and that."""
         xp = array_namespace(x)
         largest = 1 + xp.max(x, axis=1, keepdims=True)
-        return (1 + x) / xp.where(largest > 0, largest, xp.ones_like(largest)), largest
+        ratio = 1 + x
+        ratio /= xp.where(largest > 0, largest, xp.ones_like(largest))
+        return ratio, largest
 
 
 @dataclass(frozen=True)
@@ -237,31 +256,77 @@ class Entmax:
 
     def gradient(self, x: Array) -> Array:
         xp = array_namespace(x)
+        groups = _of_groups(x)
+        largest = xp.max(groups, axis=1, keepdims=True)
+        least = self._threshold((self.alpha - 1) * (groups - largest))
+        if isinstance(x, np.ndarray):
+            near = x >= largest + least / (self.alpha - 1)
+            if np.count_nonzero(near) < FEW * x.size:
+                return self._of_few(x, near, largest, least)
+        z = x - largest
+        z *= self.alpha - 1
+        return self._weights(z, least)[0]
+
+    def _of_few(
+        self, x: np.ndarray, near: np.ndarray, largest: np.ndarray, least: np.ndarray
+    ) -> np.ndarray:
+        """Return the gradient, of which only some of each row can have a weight."""
+        place = np.flatnonzero(near)
+        rows = np.arange(len(x) + 1) * x.shape[1]
+        n_near = np.diff(np.searchsorted(place, rows))[:, None]
+        inside = np.arange(n_near.max()) < n_near
+        z = np.full(inside.shape, -np.inf, x.dtype)
+        z[inside] = x.reshape(-1)[place]
+        p, _ = self._weights((self.alpha - 1) * (z - largest), least)
+        gradient = np.zeros(x.shape, x.dtype)
+        gradient.reshape(-1)[place] = p[inside]
+        return gradient
+
+    def _threshold(self, z: Array) -> Array:
+        """Return tau of each row, from z = (alpha - 1) x, whose largest may be 0."""
+        xp = array_namespace(z)
+        if z.shape[1] > GROUP_SIZE:
+            # That of some of the memories is at most that of all.
+            tau = self._threshold(_of_groups(z))
+        else:
+            # As is that of the largest alone, and of equal z that have the same mean.
+            tau = xp.mean(z, axis=1, keepdims=True) - z.shape[1] ** (1 - self.alpha)
+            tau = xp.clip(tau, min=-1)
+        return self._weights(z, tau)[1]
+
+    def _weights(self, z: Array, tau: Array) -> tuple[Array, Array]:
+        """Return p and tau, from one that is not too high."""
+        xp = array_namespace(z)
         n = 1 / (self.alpha - 1)
-        z = (self.alpha - 1) * (x - xp.max(x, axis=1, keepdims=True))
-        # As tau is at least -1, only the memories above it can have a weight.
-        near = xp.any(z > -1, axis=0)
-        z = xp.take(z, xp.nonzero(near)[0], axis=1)
-        # Newton's steps towards sum max(z - tau, 0)^n = 1 from below, where the sum is
-        # convex: they never go too far. That of equal z is a bound, too.
-        tau = xp.mean(z, axis=1, keepdims=True) - z.shape[1] ** (-1 / n)
-        tau = xp.clip(tau, min=-1)
-        precision = 4 * xp.finfo(x.dtype).eps
+        precision = 4 * xp.finfo(z.dtype).eps
         while True:
-            above = xp.clip(z - tau, min=0)
-            slope = xp.astype(above > 0, x.dtype) if n == 1 else above ** (n - 1)
-            p = slope * above
-            total = xp.sum(p, axis=1, keepdims=True)
-            step = (total - 1) / (n * xp.sum(slope, axis=1, keepdims=True))
-            if not xp.any(step > precision):
-                break
+            # Newton's step to where the n-norm of max(z - tau, 0) is 1. The norm is
+            # convex, so that no step goes too far, and nearly straight.
+            above = xp.maximum(z, tau)
+            above -= tau
+            slope = above
+            if n != 2:
+                slope = xp.astype(above > 0, z.dtype) if n == 1 else above ** (n - 1)
+            total = xp.vecdot(slope, above)[:, None]
+            step = total - total ** (1 - 1 / n)
+            step /= xp.sum(slope, axis=1, keepdims=True)
+            if not xp.any(step > -precision * tau):
+                above *= slope
+                above /= total
+                return above, tau
             tau = tau + xp.clip(step, min=0)
-        p = xp.concat([p / total, xp.zeros_like(tau)], axis=1)
-        place = xp.cumulative_sum(xp.astype(near, xp.int64)) - 1
-        return xp.take(p, xp.where(near, place, p.shape[1] - 1), axis=1)
 
     def margin(self, n_memories: int) -> float:
         return (1 + SHARE) / (self.alpha - 1)
+
+
+def _of_groups(x: Array) -> Array:
+    """Return the largest of each group of columns; the last few are one group each."""
+    xp = array_namespace(x)
+    n_groups = x.shape[1] // GROUP_SIZE
+    end = n_groups * GROUP_SIZE
+    groups = xp.reshape(x[:, :end], (x.shape[0], GROUP_SIZE, n_groups))
+    return xp.concat([xp.max(groups, axis=1), x[:, end:]], axis=1)
 
 
 NAMES = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Literal, Self, overload
 
@@ -32,7 +31,7 @@ from ._validation import (
     python_parameters,
     restored_on_error,
 )
-from .attention import Recalled, StoredVectors, in_blocks, store
+from .attention import StoredVectors, store
 from .continuous_energies import (
     CONTINUOUS_ENERGY_CONSTRAINT,
     ContinuousEnergy,
@@ -370,13 +369,10 @@ class ContinuousAssociativeMemory(
         """
         X = self._checked(X)
         stored, states, known = self._inside(X)
-
-        def energies(rows: slice) -> Array:
-            return stored.energies(stored.start(states[rows, :], known[rows, :]))
-
-        blocks = in_blocks(energies, X.shape[0], stored.matrix)
+        found = stored.recall(states, known, known, max_steps=0, tol=0, track=True)
         xp = array_namespace(X)
-        return xp.astype(xp.concat(blocks), X.dtype, copy=False)
+        energies = Device.of_array(X).asarray(found.energies[:, 0])
+        return xp.astype(energies, X.dtype, copy=False)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return how much of the variance of unknown components recall explains.
@@ -478,11 +474,8 @@ class ContinuousAssociativeMemory(
 
     def _inside(self, X: Array) -> tuple[StoredVectors, Array, Array]:
         """Return the vectors where X lives, X in their unit, and what is known."""
-        here, xp = Device.of_array(X), array_namespace(X)
-        stored = self._stored
-        if Device.of_array(stored.matrix) != here:
-            matrix, centre = here.asarray(stored.matrix), here.asarray(stored.centre)
-            stored = replace(stored, matrix=matrix, centre=centre)
+        xp = array_namespace(X)
+        stored = self._stored.at(Device.of_array(X))
         states = in_type(X, stored.matrix.dtype, "X")
         known = ~xp.isnan(X)
         with np.errstate(over="ignore"):
@@ -508,18 +501,13 @@ class ContinuousAssociativeMemory(
             mask = Device.of_array(X).asarray(np.asarray(to_numpy(self.clamp)))
             clamped = known & mask
 
-        def recall(rows: slice) -> Recalled:
-            start = stored.start(states[rows, :], known[rows, :])
-            free = ~clamped[rows, :]
-            return stored.descend(start, free, self.max_iter, self.tol, track)
-
-        blocks = in_blocks(recall, X.shape[0], stored.matrix)
-        ends = xp.concat([block.states for block in blocks])
+        options = {"max_steps": self.max_iter, "tol": self.tol, "track": track}
+        found = stored.recall(states, known, ~clamped, **options)
         with np.errstate(over="ignore"):
-            ends = ends * stored.scale + stored.centre
+            ends = found.states * stored.scale + stored.centre
             recalled = xp.where(clamped, X, xp.astype(ends, X.dtype, copy=False))
         check_room(recalled, X)
-        n_moving = sum(np.count_nonzero(~block.settled) for block in blocks)
+        n_moving = np.count_nonzero(~found.settled)
         if n_moving:
             warnings.warn(
                 f"{n_moving} of {X.shape[0]} rows were still moving in the last of "
@@ -527,14 +515,8 @@ class ContinuousAssociativeMemory(
                 ConvergenceWarning,
                 stacklevel=stacklevel,
             )
-        if not track:
-            return recalled, None
-        longest = max(block.energies.shape[1] for block in blocks)
-        energies = [
-            np.pad(e, ((0, 0), (0, longest - e.shape[1])), mode="edge")
-            for e in (block.energies for block in blocks)
-        ]
-        return recalled, Device.of_array(X).asarray(np.concatenate(energies))
+        energies = Device.of_array(X).asarray(found.energies) if track else None
+        return recalled, energies
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -17,7 +17,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 
 from .associative_memory import DenseAssociativeMemory
@@ -29,7 +28,7 @@ from .inspection import (
     MemoriesDisplay,
     RecognitionUnitsDisplay,
 )
-from .inspection._display import fitted_classifier
+from .inspection._display import check_drawing, fitted_classifier
 from .model_selection import HyperparameterWindow, TrainingRun, fit_window, preset
 
 __all__ = ["figure_1", "figure_2", "figure_3", "figure_4", "figure_5", "table_1"]
@@ -76,7 +75,7 @@ def figure_1(
     >>> figure_1({3: [run]}).axes[0].get_xlabel()
     'Epoch'
     """
-    check_matplotlib_support("figure_1")
+    check_drawing("figure_1", ax=ax)
     if runs is None:
         runs = {power: _train(power, [0.6, 0.7, 0.8], 60) for power in (2, 3)}
     colored = _colored(runs, "runs")
@@ -125,7 +124,7 @@ def figure_2(
     >>> clf = DenseAssociativeMemoryClassifier(50, max_iter=5, random_state=0)
     >>> fig = figure_2([clf.fit(X / 8 - 1, y)], X / 8 - 1, y)
     """
-    check_matplotlib_support("figure_2")
+    check_drawing("figure_2", fig=fig)
     if classifiers is None and X is None:
         runs = [_train(power, [0.6], 100) for power in TEMPERATURES]
         classifiers, (_, X, _, y) = [run.estimator for [run] in runs], _digits()
@@ -168,7 +167,7 @@ def figure_3(*, fig: Any = None) -> Any:
     -------
     matplotlib Figure or SubFigure
     """
-    check_matplotlib_support("figure_3")
+    check_drawing("figure_3", fig=fig)
     fig = fig or _figure(8.3, 3.8)
     inputs, outputs = ["$v_1$", "$v_2$", "$v_3$", "$v_4$"], ["$c_1$", "$c_2$"]
     starts = ["$x_1$", "$x_2$"]
@@ -230,7 +229,7 @@ def figure_4(
     -------
     matplotlib Figure or SubFigure
     """
-    check_matplotlib_support("figure_4")
+    check_drawing("figure_4", fig=fig)
     colored = _colored(powers, "powers")
     fig = fig or _figure(8.3, 3.5)
     axes = fig.subplots(1, 2, sharey=True)
@@ -276,7 +275,7 @@ def figure_5(
     -------
     matplotlib Figure
     """
-    check_matplotlib_support("figure_5")
+    check_drawing("figure_5", ax=ax)
     is_size = [isinstance(size, Integral) and size >= 2 for size in sizes]
     if not is_size or not all(is_size):
         raise ValueError(f"sizes={sizes!r} must be whole numbers of 2 or more.")
@@ -327,7 +326,7 @@ def table_1(powers: Sequence[int] = range(1, 9), *, ax: Any = None) -> Any:
     >>> [text.get_text() for text in table_1([2, 3]).axes[0].texts]
     ['no', '1.78', '0.67', '0.89']
     """
-    check_matplotlib_support("table_1")
+    check_drawing("table_1", ax=ax)
     _check_not_empty(powers, "powers")
     ax = ax or _figure(8.3, 2.4).subplots()
     table = np.array([[-1, -1, -1], [-1, 1, 1], [1, -1, 1], [1, 1, -1]])

@@ -285,8 +285,16 @@ attention.py: continuous_memory: vectors with fewer common components count as n
 + pass
 
 continuous_energies.py: continuous_energies: the threshold of entmax is a step too low
-- tau = tau + xp.clip(step, min=0)
-+ tau = tau + xp.clip(step, min=0) / 2; break
+- if not xp.any(step > -precision * tau):
++ if not xp.any(step > -1e9 * precision * tau):
+
+continuous_energies.py: continuous_energies: the bound on entmax is above its threshold
+- near = x >= largest + least / (self.alpha - 1)
++ near = x >= largest + least / 2
+
+attention.py: continuous_memory: the last of the few weights does not count
+- begins = np.searchsorted(place, np.arange(n_rows + 1) * n_vectors)
++ begins = np.searchsorted(place + 1, np.arange(n_rows + 1) * n_vectors)
 
 continuous_energies.py: continuous_memory: kernels of small powers reach the closest
 - if self.power < 3:

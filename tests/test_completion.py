@@ -365,6 +365,17 @@ def test_bad_samples_and_parameters_are_named():
         clf.recall(np.full((1, 5), 1e300))
 
 
+def test_features_too_small_beside_the_states_of_classes_are_named():
+    """A temperature in units of tiny features, by which states of 1 are divided."""
+    X, y = data()
+    clf = classifier(X * 1e-20, y, power=30)
+    cue = np.full((1, X.shape[1]), np.nan)
+    for ask in (lambda: clf.recall(cue), lambda: clf.compute_energy(X[:1] * 0, y[:1])):
+        with pytest.raises(ValueError, match="if all features are far below 1, the st"):
+            ask()
+    assert np.isfinite(classifier(X, y, power=30).recall(cue).energies).all()
+
+
 def test_samples_that_still_change_are_counted():
     X, y = data()
     clf = classifier(X, y)

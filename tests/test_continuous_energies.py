@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from skdam import continuous_energies
 from skdam.continuous_energies import (
     ContinuousEnergy,
     Entmax,
@@ -134,6 +135,46 @@ def test_entmax_against_literal_torch(alpha):
         size = (tau <= ordered).sum(1, keepdim=True)
         expected = (z - tau.gather(1, size - 1)).clamp(min=0) ** 2
     assert_allclose(Entmax(alpha).gradient(x.numpy()), expected.numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("alpha", [1.2, 1.5, 2])
+@pytest.mark.parametrize("n_memories", [1, 16, 17, 33, 1001])
+def test_entmax_of_few_and_of_many(n_memories, alpha, dtype, monkeypatch):
+    """The nearest alone, all at once, and groups of memories of any number."""
+    x = np.random.default_rng(0).normal(size=(2, n_memories))
+    for scale in (1e-3, 0.3, 30):
+        cast = (scale * x).astype(dtype)
+        expected = [entmax(row.tolist(), alpha) for row in cast]
+        for share in (0, continuous_energies.FEW, 2):
+            monkeypatch.setattr(continuous_energies, "FEW", share)
+            for memory_order in "CF":
+                found = Entmax(alpha).gradient(np.asarray(cast, order=memory_order))
+                assert found.dtype == dtype
+                rounding = np.finfo(dtype).eps * max(1, scale)
+                assert_allclose(found, expected, atol=50 * rounding)
+            monkeypatch.undo()
+
+
+def test_entmax_of_large_similarities():
+    """Differences smaller than the rounding of the similarities themselves."""
+    x = np.array([[1e8, 1e8, 0, -1e30], [-3e8, -3e8 - 64, -3e8, -4e8]], np.float32)
+    for alpha in (1.1, 1.5, 2):
+        expected = [[0.5, 0.5, 0, 0], [0.5, 0, 0.5, 0]]
+        assert_allclose(Entmax(alpha).gradient(x), expected, rtol=1e-6)
+    last = np.array([[0] * 17 + [1e4, 1e4 + 0.25]], np.float32)
+    assert_allclose(Entmax(2).gradient(last)[0, -2:], [0.375, 0.625], rtol=1e-6)
+
+
+def test_weights_below_rounding_errors_are_zero():
+    x = np.array([[0, -30, -40, -1000], [-1000, -1020, -1000, -1e30]])
+    for dtype, expected in (
+        (np.float32, [[1, np.exp(-30), 0, 0], [1, np.exp(-20), 1, 0]]),
+        (np.float64, [[1, np.exp(-30), np.exp(-40), 0], [1, np.exp(-20), 1, 0]]),
+    ):
+        found = LogSumExp().gradient(x.astype(dtype))
+        assert_allclose(found, expected, rtol=1e-5)
+        assert (found[:, 3] == 0).all()
 
 
 def test_softmax_and_log_sum_exp_are_those_of_torch():

@@ -207,6 +207,24 @@ def test_a_row_does_not_depend_on_the_others(monkeypatch):
     assert_allclose(energies_again, energies, rtol=1e-12)
 
 
+@pytest.mark.parametrize("beta", [0.02, 0.3, 5])
+@pytest.mark.parametrize("name", NAMES)
+def test_products_with_few_weights_are_those_with_all(name, beta, monkeypatch):
+    X = data(300, 8)
+    cues = halves(data(40, 8, seed=1))
+    cues[0] = np.nan
+    memory = ContinuousAssociativeMemory(beta, energy=name, max_iter=1000).fit(X)
+    found = []
+    monkeypatch.setattr(attention, "WIDE", 1)
+    for share, cache in ((0, 2**20), (1, 2**20), (0, 1), (1, 1000)):
+        monkeypatch.setattr(attention, "SPARSE", share)
+        monkeypatch.setattr(attention, "CACHE_SIZE", cache)
+        found.append(memory.recall(cues, return_trajectory=True))
+    for states, energies in found[1:]:
+        assert_allclose(states, found[0][0], rtol=1e-9)
+        assert_allclose(energies, found[0][1], rtol=1e-9, atol=1e-9)
+
+
 def test_memory_does_not_grow_with_the_number_of_cues():
     import tracemalloc
 

@@ -213,6 +213,18 @@ def test_what_cannot_be_drawn_is_named(draw, named):
     assert not plt.get_fignums()
 
 
+def test_where_to_draw_is_checked_first():
+    for draw in (figure_1, figure_5, table_1):
+        for wrong in (3, "top", plt, np.ones(2), [None]):
+            with pytest.raises(TypeError, match=r"^ax must be matplotlib Axes or None"):
+                draw(ax=wrong)
+    for draw in (figure_2, figure_3, figure_4):
+        for wrong in (3, "top", plt, np.ones(2), [None]):
+            with pytest.raises(TypeError, match=r"^fig must be a matplotlib Figure"):
+                draw(fig=wrong)
+    assert not plt.get_fignums()
+
+
 @pytest.mark.filterwarnings("error")
 def test_the_networks_of_figure_1_all_learn():
     lines = figure_1().axes[0].lines

@@ -483,6 +483,25 @@ def test_displays_say_that_they_need_matplotlib(draw, monkeypatch):
         draw()
 
 
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: MemoriesDisplay.from_estimator(None, ax=ax),
+        lambda ax: RecognitionUnitsDisplay.from_estimator(None, ax=ax),
+        lambda ax: DecisiveMemoriesDisplay.from_estimator(None, None, ax=ax),
+        lambda ax: LearningCurvesDisplay.from_runs([], ax=ax),
+        lambda ax: WindowDisplay.from_window(None, "x", "y", ax=ax),
+        lambda ax: BlendDisplay.from_estimator(None, ax=ax),
+        lambda ax: MemoriesDisplay(np.zeros((1, 2, 2))).plot(ax),
+        lambda ax: RecognitionUnitsDisplay(np.ones(3, int), 2).plot(ax),
+    ],
+)
+def test_displays_check_first_where_to_draw(draw):
+    for wrong in (3, plt.subplots(1, 2)[1], plt.figure()):
+        with pytest.raises(TypeError, match=r"ax must be matplotlib Axes or None; got"):
+            draw(wrong)
+
+
 def test_matplotlib_is_imported_only_to_draw():
     code = "import sys, skdam.inspection; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,9 +10,9 @@ if they are installed.
 What is measured
 ----------------
 steps
-    Seconds of three steps from 1000 states over 10 000 stored vectors of 784 features,
-    over those of the two matrix products of a step, and of PyTorch's attention, on one
-    core.
+    Seconds of a step from 1000 states over 10 000 stored vectors of 784 features, over
+    those of its two matrix products, and of PyTorch's attention, on one core; and the
+    share of the stored vectors that have a weight.
 values
     Largest difference between one step and the attention of PyTorch, of hflayers
     without its projections, and of hamux (the gradient of its Lagrangian), and between
@@ -38,6 +38,7 @@ from sklearn import datasets
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+from sklearn.metrics import euclidean_distances
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -62,7 +63,7 @@ ENERGIES = [
     "sparsemax",
 ]
 TABLES = ["digits", "wine", "breast_cancer", "iris", "diabetes"]
-N_STEPS = 3
+BETAS = [0.01, 0.05, 0.2]
 
 # How large everything is.
 Scale = namedtuple("Scale", "n_memories n_features n_states rounds seeds rows factors")
@@ -70,43 +71,43 @@ FULL = Scale(10_000, 784, 1000, 5, 5, 600, 9)
 QUICK = Scale(300, 64, 50, 2, 1, 100, 3)
 
 
+def products(states: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    return (states @ stored.T) @ stored
+
+
 def steps(report: Report, scale: Scale) -> None:
     """Time steps of each energy, products, and PyTorch's attention."""
-    part = report.part("steps", **scale._asdict(), n_steps=N_STEPS)
+    part = report.part("steps", **scale._asdict())
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
         stored = rng.random((scale.n_memories, scale.n_features)).astype(dtype)
         states = rng.random((scale.n_states, scale.n_features)).astype(dtype)
 
-        def products(stored=stored, states=states):
-            for _ in range(N_STEPS):
-                states = (states @ stored.T) @ stored
-
-        tasks = {"products": partial(seconds_of, products)}
+        tasks = {"products": partial(seconds_of, products, states, stored)}
+        halves, shares = euclidean_distances(states, stored, squared=True) / 2, {}
         for energy in ENERGIES:
-            # Weak enough that many stored vectors have a weight.
-            memory = ContinuousAssociativeMemory(
-                0.05, energy=energy, clamp=None, max_iter=N_STEPS, tol=0
-            ).fit(stored)
-            tasks[energy] = partial(seconds_of, memory.recall, states)
+            for beta in BETAS:
+                memory = ContinuousAssociativeMemory(
+                    beta, energy=energy, clamp=None, max_iter=1, tol=0
+                ).fit(stored)
+                name = f"{energy}, {beta}"
+                tasks[name] = partial(seconds_of, memory.recall, states)
+                weights = memory.energy_.gradient(-beta * halves)
+                shares[name] = np.mean(weights > 0).item()
         if torch is not None:
             k, q = torch.from_numpy(stored)[None], torch.from_numpy(states)[None]
-
-            def attention(k=k, q=q):
-                for _ in range(N_STEPS):
-                    q = torch.nn.functional.scaled_dot_product_attention(
-                        q, k, k, scale=0.05
-                    )
-
-            tasks["torch attention"] = partial(seconds_of, attention)
+            attention = torch.nn.functional.scaled_dot_product_attention
+            tasks["torch attention"] = partial(seconds_of, attention, q, k, k)
         for values in round_robin(tasks, scale.rounds):
             part[np.dtype(dtype).name] = {
                 "seconds": spreads(values),
                 "over_products": ratios(values, "products"),
+                "share_with_weight": shares,
             }
             report.save()
         for name, found in part[np.dtype(dtype).name]["over_products"].items():
-            print(f"{np.dtype(dtype).name}  {name:22}{found['median']:6.2f}")
+            share = f"{shares[name]:10.2%}" if name in shares else ""
+            print(f"{np.dtype(dtype).name}  {name:28}{found['median']:6.2f}{share}")
 
 
 def values(report: Report, scale: Scale) -> None:

@@ -12,6 +12,21 @@ from sklearn.utils.validation import check_is_fitted
 from ..classifier import DenseAssociativeMemoryClassifier
 
 
+def check_drawing(function: str, *, ax: Any = None, fig: Any = None) -> None:
+    """Check before any work that matplotlib is installed, and where to draw."""
+    check_matplotlib_support(function)
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+    if not isinstance(ax, Axes | None):
+        raise TypeError(f"ax must be matplotlib Axes or None; got {type(ax).__name__}.")
+    if not isinstance(fig, FigureBase | None):
+        raise TypeError(
+            "fig must be a matplotlib Figure or SubFigure, or None; got "
+            f"{type(fig).__name__}."
+        )
+
+
 class _Display:
     """Base class of the Displays, which keep the numbers that they draw.
 
@@ -24,13 +39,12 @@ class _Display:
     """
 
     @classmethod
-    def _check_matplotlib(cls, method: str) -> None:
-        """Check that matplotlib is installed, before any work is done."""
-        check_matplotlib_support(f"{cls.__name__}.{method}")
+    def _check_drawing(cls, method: str, ax: Any) -> None:
+        check_drawing(f"{cls.__name__}.{method}", ax=ax)
 
     def _axes(self, ax: Any) -> Any:
         """Return the axes to draw in, new ones if ax is None, and keep them."""
-        self._check_matplotlib("plot")
+        self._check_drawing("plot", ax)
         if ax is None:
             import matplotlib.pyplot as plt
 

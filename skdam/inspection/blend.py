@@ -93,6 +93,6 @@ class BlendDisplay(_Display):
         -------
         BlendDisplay
         """
-        cls._check_matplotlib("from_estimator")
+        cls._check_drawing("from_estimator", ax)
         blend, _ = fitted_classifier(estimator, kind=BlendedClassifier)
         return cls(blend.weights_, blend.left_out_loss_).plot(ax, **kwargs)

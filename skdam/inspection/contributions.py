@@ -244,5 +244,5 @@ class DecisiveMemoriesDisplay(_Display):
         -------
         DecisiveMemoriesDisplay
         """
-        cls._check_matplotlib("from_estimator")
+        cls._check_drawing("from_estimator", ax)
         return cls(decisive_memories(estimator, X, ratio)).plot(ax, **kwargs)

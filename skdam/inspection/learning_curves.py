@@ -136,7 +136,7 @@ class LearningCurvesDisplay(_Display):
         ValueError
             If there are no training runs, or if their thresholds differ.
         """
-        cls._check_matplotlib("from_runs")
+        cls._check_drawing("from_runs", ax)
         thresholds = {run.threshold for run in runs}
         if len(thresholds) != 1:
             raise ValueError(

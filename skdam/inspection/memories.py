@@ -138,7 +138,7 @@ class MemoriesDisplay(_Display):
         ValueError
             If the features do not fill an image, or if there is no such memory.
         """
-        cls._check_matplotlib("from_estimator")
+        cls._check_drawing("from_estimator", ax)
         clf, _ = fitted_classifier(estimator)
         visible = to_numpy(clf.network_.memories)
         n_memories, n_features = visible.shape

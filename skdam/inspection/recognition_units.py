@@ -146,7 +146,7 @@ class RecognitionUnitsDisplay(_Display):
         -------
         RecognitionUnitsDisplay
         """
-        cls._check_matplotlib("from_estimator")
+        cls._check_drawing("from_estimator", ax)
         counts = recognition_units(estimator, cutoff)
         clf, _ = fitted_classifier(estimator)
         return cls(counts, clf.network_.n_classes).plot(ax, **kwargs)

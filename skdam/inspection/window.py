@@ -154,7 +154,7 @@ class WindowDisplay(_Display):
             If a candidate lacks one of the hyperparameters, or has an array as its
             value.
         """
-        cls._check_matplotlib("from_window")
+        cls._check_drawing("from_window", ax)
         for name in (x, y):
             for params in window.candidates:
                 if name not in params:
