@@ -344,6 +344,18 @@ _samples.py: inputs: weights are those of the first samples
 - mean += part.T @ shares[rows]
 + mean += part.T @ shares[: part.shape[0]]
 
+tabular/blend.py: tabular: one classifier is sharpened as the mean of many is
+- total **= 1 + POWER_OF_MANY * (1 - 1 / len(models))
++ total **= 1 + POWER_OF_MANY
+
+tabular/blend.py: tabular: the mean of several is not sharpened
+- total **= 1 + POWER_OF_MANY * (1 - 1 / len(models))
++ total **= 1
+
+tabular/coding.py: tabular: there are more states than rows
+- n_edges = min(self.n_edges, max(1, len(X) // max(1, sum(is_coded)) - 1))
++ n_edges = self.n_edges
+
 tabular/blend.py: tabular: rows without a weight are left out
 - order = order[weights[order] > 0]
 + pass

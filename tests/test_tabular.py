@@ -17,12 +17,18 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdam import DenseAssociativeMemoryClassifier, make_tabular_classifier
 from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder
-from skdam.tabular.blend import _calibrate, _greedy_weights, _log_probabilities
+from skdam.tabular.blend import (
+    _calibrate,
+    _calibrated,
+    _greedy_weights,
+    _log_probabilities,
+)
 from skdam.tabular.columns import (
     category_columns,
     make_column_transformer,
@@ -179,6 +185,18 @@ def test_coding_is_piecewise_linear():
     assert_array_equal(far[0, 3:], far[1, 3:])
 
 
+@pytest.mark.parametrize(
+    "n_rows, n_columns, n_edges",
+    [(200, 40, 3), (160, 40, 3), (120, 40, 2), (30, 40, 1)],
+)
+def test_no_more_states_than_rows(n_rows, n_columns, n_edges):
+    X = np.random.default_rng(0).normal(size=(n_rows, n_columns))
+    # Columns of two values have no states.
+    X = np.hstack([X, X > 0])
+    encoder = PiecewiseLinearEncoder(random_state=0).fit(X)
+    assert {len(edges) for edges in encoder.edges_} == {n_edges + 2, 0}
+
+
 def test_names_of_states():
     X = pd.DataFrame({"size": [1.0, 2, 3, 4], "open": [0, 1, 0, 1]})
     encoder = PiecewiseLinearEncoder(n_edges=1, random_state=0).fit(X)
@@ -217,10 +235,30 @@ def test_blend_is_what_its_parts_say():
             for (_, rows), fitted in zip(splits, clf.estimators_[name], strict=True)
         ]
         assert losses[name] <= log_loss(y[left_out], np.concatenate(raw)) + 1e-9
+    expected **= 1 + 0.15 * (1 - 1 / 3)
+    expected /= expected.sum(axis=1, keepdims=True)
     assert_allclose(clf.predict_proba(X), expected)
     assert_array_equal(clf.predict(X), clf.classes_[expected.argmax(axis=1)])
     assert_allclose(sum(clf.weights_.values()), 1)
     assert clf.left_out_loss_["blend"] <= min(losses.values())
+
+
+@pytest.mark.parametrize("n_parts", [1, 5])
+def test_a_mean_of_several_is_more_certain(n_parts):
+    X, y = make_classification(4000, flip_y=0.1, random_state=0)
+    train, test = slice(0, 600), slice(600, None)
+    cv = ShuffleSplit(n_parts, test_size=0.5, random_state=0)
+    tree = DecisionTreeClassifier(min_samples_leaf=5, max_features=3)
+    clf = BlendedClassifier([("tree", tree)], cv=cv, random_state=0)
+    p = clf.fit(X[train], y[train]).predict_proba(X[test])
+    models = clf.estimators_["tree"]
+    log_p = [_log_probabilities(model, X[test], clf.classes_) for model in models]
+    calibration = clf.calibrations_["tree"]
+    mean = np.mean([_calibrated(x, calibration, clf.prior_) for x in log_p], axis=0)
+    if n_parts == 1:
+        assert_allclose(p, mean)
+    else:
+        assert log_loss(y[test], p) < log_loss(y[test], mean)
 
 
 def test_a_useless_kind_gets_no_weight():

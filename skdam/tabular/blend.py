@@ -30,6 +30,11 @@ from ..network import LEAST_LOG_P
 
 __all__ = ["BlendedClassifier"]
 
+# The power that suits the mean of many calibrated classifiers, less 1. It was chosen on
+# networks on forty tables, where 0.2 is as good; it suits trees and forests, too, and
+# hardly matters for classifiers that agree.
+POWER_OF_MANY = 0.15
+
 
 class BlendedClassifier(ClassifierMixin, _BaseComposition):
     """A blend of classifiers whose weights are chosen on rows they were not trained on.
@@ -39,7 +44,9 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
     calibrated, by two numbers for all its classifiers, and the kinds are then blended
     with the weights that minimise the log-loss of these rows: one after the other, the
     kind that lowers it most is added [1]_. A prediction is the weighted mean of the
-    calibrated probabilities of all classifiers.
+    calibrated probabilities of all classifiers. As a mean of several is right more
+    often than each of them, on which the calibration rests, it is then raised to the
+    power ``1 + 0.15 (1 - 1 / m)`` for m parts.
 
     Parameters
     ----------
@@ -266,6 +273,8 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
                     log_p = _log_probabilities(model, X, self.classes_)
                     p = _calibrated(log_p, self.calibrations_[name], self.prior_)
                     total += self.weights_[name] / len(models) * p
+        # One classifier is calibrated as it is.
+        total **= 1 + POWER_OF_MANY * (1 - 1 / len(models))
         return total / total.sum(axis=1, keepdims=True)
 
     def predict(self, X: Any) -> np.ndarray:

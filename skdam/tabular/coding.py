@@ -33,7 +33,8 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     Parameters
     ----------
     n_edges : int, default=3
-        Number of edges between the smallest and the largest value of each column.
+        Number of edges between the smallest and the largest value of each column;
+        fewer, but at least one, where there would be more states than rows.
     random_state : int, RandomState instance or None, default=None
         Draws the quantiles at which these edges are; equal ones are taken once.
 
@@ -87,10 +88,12 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             X = validate_data(self, X, dtype=np.float64)
         rng = check_random_state(self.random_state)
         self.edges_, self._means, self._scales = [], [], []
-        for column in X.T:
+        is_coded = [len(np.unique(column)) > 2 for column in X.T]
+        n_edges = min(self.n_edges, max(1, len(X) // max(1, sum(is_coded)) - 1))
+        for column, coded in zip(X.T, is_coded, strict=True):
             edges, mean, scale = np.empty(0), np.empty(0), 1.0
-            if len(np.unique(column)) > 2:
-                shares = np.sort(rng.uniform(size=self.n_edges))
+            if coded:
+                shares = np.sort(rng.uniform(size=n_edges))
                 edges = np.unique(np.quantile(column, [0, *shares, 1]))
                 states = _states(column, edges)
                 mean = states.mean(axis=0)
