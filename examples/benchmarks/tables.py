@@ -60,6 +60,7 @@ def main() -> None:
     add("--tables", metavar="FOLDER", help="csv files; default: SKDAM_TABLES, or none")
     add("--resume", action="store_true", help="keep results of unchanged methods")
     add("--blended-mlp", action="store_true", help="MLPClassifier in the same blend")
+    add("--realmlp", action="store_true", help="RealMLP-TD-S; needs pytabkit")
     options.size("repeats", "of the cross-validation", 1)
     args = options.parse()
     args.repeats = 1 if args.quick else args.repeats
@@ -151,6 +152,11 @@ def methods(args) -> dict[str, Pipeline]:
     if args.blended_mlp or args.quick:
         blended = BlendedClassifier(perceptrons, **parts)
         compared["MLPClassifier, coded, blended"] = after_columns(blended)
+    if args.realmlp:
+        from pytabkit import RealMLP_TD_S_Classifier
+
+        perceptron = RealMLP_TD_S_Classifier(device="cpu", n_threads=1, verbosity=0)
+        compared["RealMLP-TD-S"] = after_columns(perceptron)
     return compared
 
 
