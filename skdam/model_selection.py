@@ -39,12 +39,13 @@ def preset(name: str, *, power: int = 3) -> dict[str, Any]:
     ----------
     name : {"krotov-hopfield-2016", "krotov-hopfield-2016-short"}
         "krotov-hopfield-2016" is the training on MNIST of the paper's appendix, with
-        values within the ranges that it gives for momentum and learning rate. The
-        temperature is left to ``temperature="auto"``, which is high enough for memories
-        that start around -0.3, and is constant. With "-short", the same network is
-        trained in 75 epochs from memories around 0, with a linearly falling rate and
-        without regularisation; its values are from the search of this package's
-        reproduction of the paper.
+        values within the ranges that it gives for momentum and learning rate, and the
+        error exponent of the notebook that its authors published. The temperature is
+        left to ``temperature="auto"``, which is high enough for memories that start
+        around -0.3, and is constant; the paper lowers it for n = 20 and 30. With
+        "-short", the same network is trained in 75 epochs from memories around 0, with
+        a linearly falling rate and without regularisation; its values are from the
+        search of this package's reproduction of the paper.
     power : int, default=3
         Power n of the interaction vertex.
 

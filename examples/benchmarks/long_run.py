@@ -4,10 +4,10 @@
 
 trains a network for each power by the published schedule: minibatches of 1000, a
 learning rate that falls to 0.998 of itself in each epoch, momentum, memories that start
-at N(-0.3, 0.3); nothing is reinitialised, there is neither noise nor an intercept, and
-each sample is followed. After each epoch the test error is recorded, and after some of
-them the paper's two counts: of the classes that a memory votes for, and of the memories
-that are decisive for an image.
+at N(-0.3, 0.3); nothing is reinitialised, and there is neither noise nor an intercept.
+Samples with a gradient below 0.1 % of the largest are left out. After each epoch the
+test error is recorded, and after some of them the paper's two counts: of the classes
+that a memory votes for, and of the memories that are decisive for an image.
 
 The part ``changes`` trains smaller networks at n = 2 with one setting changed at a
 time, to tell what the long tail of images with many decisive memories depends on.
