@@ -13,7 +13,7 @@ networks
     mean of their probabilities, and how large a change deceives them.
 peer
     The same for PyTorch: one hidden layer of as many units with dropout, trained by
-    Adam for as many epochs.
+    Adam.
 choice
     Smaller networks, trained on five sixths of the training images and tested on the
     rest, with several sizes and powers, with dropout, and with neither.
@@ -48,10 +48,16 @@ except ImportError:
 N_UNTOUCHED = 2
 """Epochs before the images are changed."""
 
+REDRAWN = 0.4
+"""Share of the epochs after which memories that respond to no image are drawn anew.
+
+Changed images have much in common at first, and many memories die of it.
+"""
+
 SAVE_EVERY = 5
 """Epochs between two files of a network in training."""
 
-CHOSEN = {"power": 4, "size": 0.2}
+CHOSEN = {"power": 4, "size": 0.2, "temperature": 45.0}
 
 CANDIDATES = {
     # what is changed of the network; size 0 changes no image
@@ -69,8 +75,9 @@ def main() -> None:
     options = Options(__doc__, parts=("networks", "peer", "choice"), docs=True)
     options.add_argument("--resume", action="store_true", help="go on where it stopped")
     options.size("memories", "K, and hidden units of the peer", 2000, quick=40)
-    options.size("epochs", "of each network", 60, quick=12)
+    options.size("epochs", "of each network", 90, quick=12)
     options.size("seeds", "networks of each kind", 3, quick=2)
+    options.size("peer-epochs", "of the peer", 60, quick=12)
     options.size("choice-memories", "K of the choice", 500, quick=40)
     options.size("choice-epochs", "of the choice", 20, quick=6)
     options.size("images", "to deceive a network with", 200, quick=10)
@@ -88,11 +95,10 @@ def main() -> None:
 
 
 def sizes(args, part: str) -> dict:
-    prefix = "choice_" if part == "choice" else ""
-    return {
-        "memories": getattr(args, f"{prefix}memories"),
-        "epochs": getattr(args, f"{prefix}epochs"),
-    }
+    if part == "choice":
+        return {"memories": args.choice_memories, "epochs": args.choice_epochs}
+    epochs = args.peer_epochs if part == "peer" else args.epochs
+    return {"memories": args.memories, "epochs": epochs}
 
 
 # Training
@@ -113,6 +119,12 @@ def deceptive(network: Network, X: np.ndarray, codes: np.ndarray, size: float):
     delta = network.loss.evaluate(scores, targets.astype(scores.dtype)).delta
     gradient = (slopes * (delta @ connections.T)) @ memories
     return np.clip(X + np.float32(size) * np.sign(gradient), -1, 1)
+
+
+def draw_dead_anew(network: Network, X: np.ndarray, rng: np.random.Generator) -> None:
+    dead = (X @ network.memories.T <= 0).all(axis=0)
+    drawn = rng.normal(0, 0.3, (len(network.weights), dead.sum()))
+    network.weights[:, dead] = drawn.clip(-1, 1)
 
 
 def train(
@@ -163,6 +175,8 @@ def train(
             if size:
                 images = deceptive(clf.network_, images, y[rows], size)
             clf.partial_fit(images, y[rows])
+        if state["epoch"] < REDRAWN * epochs:
+            draw_dead_anew(clf.network_, X[:: len(X) // 2000 + 1], rng)
         state["epoch"] += 1
         state["seconds"] += perf_counter() - begin
         state["cpu"] += process_time() - cpu
@@ -204,6 +218,8 @@ def choice(part: dict, report: Report, data, folder: Path, args) -> None:
 
 def networks(part: dict, report: Report, data, folder: Path, args) -> None:
     settings = CHOSEN | sizes(args, "networks")
+    if args.quick:
+        settings["temperature"] = "auto"
     X, y = data.X_train, data.y_train
     part["parameters"], part["seeds"], total = settings, [], 0
     for seed in range(args.seeds):
@@ -259,9 +275,9 @@ def perceptron(data, seed: int, args) -> np.ndarray:
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     size = min(500, len(X) // 10)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 2e-3, epochs=args.epochs, steps_per_epoch=-(-len(X) // size)
+        optimizer, 2e-3, epochs=args.peer_epochs, steps_per_epoch=-(-len(X) // size)
     )
-    for _ in range(args.epochs):
+    for _ in range(args.peer_epochs):
         for rows in torch.randperm(len(X)).split(size):
             loss = torch.nn.functional.cross_entropy(network(X[rows]), y[rows])
             optimizer.zero_grad()
@@ -298,33 +314,29 @@ def blocks(results: dict) -> dict[str, str]:
     rows = []
     if "networks" in results:
         part = results["networks"]
-        rows.append(summary("skdam, adversarial images", part["seeds"]))
-        rows.append(
-            {
-                "network": f"skdam, mean of {len(part['seeds'])}",
-                "test error": f"{part['error_of_mean']:.2f} %",
-                "CPU seconds each": "",
-                "smallest change that deceives it": "",
-            }
-        )
+        rows.append(summary("skdam, adversarial images", part))
+        mean = {"test error": f"{part['error_of_mean']:.2f} %"}
+        name = f"skdam, mean of {len(part['seeds'])}"
+        rows.append(dict.fromkeys(rows[0], "") | {"network": name} | mean)
     if results.get("peer", {}).get("seeds"):
-        rows.append(summary("PyTorch, dropout", results["peer"]["seeds"]))
+        rows.append(summary("PyTorch, dropout", results["peer"]))
     if rows:
         part = results.get("networks") or results["peer"]
         found["training errors"] = (
-            f"{part['settings']['memories']} memories or hidden units, "
-            f"{part['settings']['epochs']} epochs; {first}, {part['date'][:10]}.\n\n"
-            f"{table(rows)}"
+            f"{part['settings']['memories']} memories or hidden units, CPU seconds of "
+            f"one thread; {first}, {part['date'][:10]}.\n\n{table(rows)}"
         )
     return found
 
 
-def summary(name: str, seeds: list[dict]) -> dict[str, str]:
+def summary(name: str, part: dict) -> dict[str, str]:
+    seeds = part["seeds"]
     errors = [row["error"] for row in seeds]
     spread = f" ± {np.std(errors, ddof=1):.2f}" if len(errors) > 1 else ""
     changes = [row["change"] for row in seeds if "change" in row]
     return {
         "network": name,
+        "epochs": str(part["settings"]["epochs"]),
         "test error": f"{np.mean(errors):.2f}{spread} %",
         "CPU seconds each": f"{np.mean([row['cpu'] for row in seeds]):.0f}",
         "smallest change that deceives it": (
