@@ -14,9 +14,10 @@ networks
 peer
     The same for PyTorch: one hidden layer of as many units with dropout, trained by
     Adam.
-choice
-    Smaller networks, trained on five sixths of the training images and tested on the
-    rest, with several sizes and powers, with dropout, and with neither.
+small
+    What this does to smaller networks in fewer epochs, trained on five sixths of the
+    training images and tested on the rest: with several sizes and powers, with dropout,
+    and with neither.
 
 A step takes four products: overlaps and gradients of the images as they are, and then
 those of a usual step, in which few samples are followed (``gradient_tolerance``).
@@ -72,14 +73,14 @@ CANDIDATES = {
 
 
 def main() -> None:
-    options = Options(__doc__, parts=("networks", "peer", "choice"), docs=True)
+    options = Options(__doc__, parts=("networks", "peer", "small"), docs=True)
     options.add_argument("--resume", action="store_true", help="go on where it stopped")
     options.size("memories", "K, and hidden units of the peer", 2000, quick=40)
     options.size("epochs", "of each network", 90, quick=12)
     options.size("seeds", "networks of each kind", 3, quick=2)
     options.size("peer-epochs", "of the peer", 60, quick=12)
-    options.size("choice-memories", "K of the choice", 500, quick=40)
-    options.size("choice-epochs", "of the choice", 20, quick=6)
+    options.size("small-memories", "K of the smaller networks", 500, quick=40)
+    options.size("small-epochs", "of the smaller networks", 12, quick=6)
     options.size("images", "to deceive a network with", 200, quick=10)
     args = options.parse()
     data = load_images(args)
@@ -95,8 +96,8 @@ def main() -> None:
 
 
 def sizes(args, part: str) -> dict:
-    if part == "choice":
-        return {"memories": args.choice_memories, "epochs": args.choice_epochs}
+    if part == "small":
+        return {"memories": args.small_memories, "epochs": args.small_epochs}
     epochs = args.peer_epochs if part == "peer" else args.epochs
     return {"memories": args.memories, "epochs": epochs}
 
@@ -202,10 +203,10 @@ def percent(wrong: np.ndarray) -> float:
 # Parts
 
 
-def choice(part: dict, report: Report, data, folder: Path, args) -> None:
+def small(part: dict, report: Report, data, folder: Path, args) -> None:
     X, y, X_held, y_held = held_out(data.X_train, data.y_train)
     for name, settings in CANDIDATES.items():
-        settings = settings | sizes(args, "choice")
+        settings = settings | sizes(args, "small")
         if name in part and part[name]["parameters"] == settings:
             continue
         file = named(folder, name, args, settings)
@@ -213,7 +214,7 @@ def choice(part: dict, report: Report, data, folder: Path, args) -> None:
         error = percent(state["clf"].predict(X_held) != y_held)
         part[name] = {"parameters": settings, "error": error, "cpu": state["cpu"]}
         report.save()
-        print(f"choice: {name}: {error:.2f} %", flush=True)
+        print(f"small: {name}: {error:.2f} %", flush=True)
 
 
 def networks(part: dict, report: Report, data, folder: Path, args) -> None:
@@ -300,14 +301,14 @@ def blocks(results: dict) -> dict[str, str]:
         f"{machine['cpu']}, {machine['cores']} cores, skdam "
         f"{machine['versions']['skdam']}"
     )
-    if "choice" in results:
-        part = results["choice"]
+    if "small" in results:
+        part = results["small"]
         rows = [
             {"network": name, "error": f"{row['error']:.2f} %"}
             for name, row in part.items()
             if isinstance(row, dict) and "error" in row
         ]
-        found["training choice"] = (
+        found["training small"] = (
             f"{part['settings']['memories']} memories, {part['settings']['epochs']} "
             f"epochs; {first}, {part['date'][:10]}.\n\n{table(rows)}"
         )
