@@ -136,4 +136,30 @@ titles = {
     for n, found in rubbish.items()
 }
 draw(rows, range(0, 100, 10), titles).suptitle("Noise, changed until taken for a digit")
+
+# %%
+# Learning from them
+# ------------------
+# A network learns to resist if, before each step, the images of the minibatch are moved
+# against the score of their own class, by the same amount in each pixel. Larger changes
+# are then needed to deceive it, and it makes fewer errors on images that nobody
+# changed. On MNIST the gain is larger than with dropout: see :doc:`/adversarial`.
+
+n_epochs, rng = 20, np.random.default_rng(0)
+resistant = DenseAssociativeMemoryClassifier(
+    power=3, input_noise=0, max_iter=20, learning_rate="constant", random_state=0
+).fit(X_train, y_train)
+for epoch in range(n_epochs):
+    resistant.set_params(learning_rate_init=0.02 * (1 - epoch / n_epochs))
+    for rows in np.array_split(rng.permutation(len(X_train)), 12):
+        gradient = input_gradient(resistant, X_train[rows], y_train[rows])
+        harder = np.clip(X_train[rows] - 0.1 * np.sign(gradient), -1, 1)
+        resistant.partial_fit(harder, y_train[rows])
+
+for name, clf in {"as before": networks[3], "learned from them": resistant}.items():
+    found = adversarial_examples(clf, images)
+    print(
+        f"n = 3, {name}: {clf.score(X_test, y_test):.1%} right, changed by a median "
+        f"length of {np.median(found.distances):.2f}"
+    )
 plt.show()
