@@ -352,7 +352,16 @@ def _weighted_sums(energy: ContinuousEnergy, x: Array, vectors: Array) -> Array:
         return energy.gradient(x) @ vectors
     is_wide, n_weights = vectors.shape[1] > WIDE, 0
     for rows in _in_cache(x):
-        x[rows] = weights = energy.gradient(x[rows])
+        weights = np.asarray(energy.gradient(x[rows]))
+        if weights.shape != x[rows].shape:
+            raise ValueError(
+                f"The gradient of energy={energy!r} has the shape {weights.shape}, but "
+                f"must have that of the similarities, {x[rows].shape}."
+            )
+        if weights.dtype != x.dtype:
+            # As they are, they may be too large or too small for the type of x.
+            weights = weights / weights.max(axis=1, keepdims=True)
+        x[rows] = weights
         n_weights += np.count_nonzero(weights != 0) if is_wide else 0
     if not is_wide or n_weights > SPARSE * x.size:
         return x @ vectors

@@ -225,6 +225,36 @@ def test_products_with_few_weights_are_those_with_all(name, beta, monkeypatch):
         assert_allclose(energies, found[0][1], rtol=1e-9, atol=1e-9)
 
 
+class OwnEnergy(LogSumExp):
+    def __init__(self, change):
+        self.__dict__["change"] = change
+
+    def gradient(self, x):
+        return self.change(super().gradient(x))
+
+
+@pytest.mark.parametrize("n_features", [4, 140])
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_weights_of_a_wider_type_than_the_data(factor, n_features):
+    X = data(50, n_features).astype(np.float32)
+    own = OwnEnergy(lambda weights: factor * weights.astype(np.float64))
+    found = [
+        ContinuousAssociativeMemory(0.01, energy=energy, clamp=None, max_iter=1000)
+        .fit(X)
+        .transform(X[:5] + 1)
+        for energy in ("log_sum_exp", own)
+    ]
+    assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [lambda w: w[:, :1], lambda w: w[0], lambda w: w.T])
+def test_weights_of_another_shape_are_refused(change):
+    memory = ContinuousAssociativeMemory(energy=OwnEnergy(change)).fit(data(9, 3))
+    memory.set_params(clamp=None)
+    with pytest.raises(ValueError, match=r"must have that of the similarities, \(5, 9"):
+        memory.transform(data(5, 3))
+
+
 def test_memory_does_not_grow_with_the_number_of_cues():
     import tracemalloc
 

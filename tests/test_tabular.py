@@ -1,6 +1,7 @@
 """The classifier for tables: columns, coding, and the blend."""
 
 import pickle
+import warnings
 from datetime import date
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import softmax
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_classification
 from sklearn.dummy import DummyClassifier
@@ -22,7 +24,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdam import DenseAssociativeMemoryClassifier, make_tabular_classifier
-from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder
+from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder, default_kinds
 from skdam.tabular.blend import (
     _calibrate,
     _calibrated,
@@ -145,6 +147,15 @@ def test_default_kinds_are_in_single_precision(table):
     for models in clf["blend"].estimators_.values():
         for model in models:
             assert model[-1].memories_.dtype == np.float32
+
+
+def test_default_kinds_are_silent_where_transformers_return_tables():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    [(_, model)] = default_kinds()
+    with config_context(transform_output="pandas"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = model[:-1].fit_transform(X, y)
+    assert set(before.dtypes) == {np.dtype(np.float32)}
 
 
 def test_parameters_are_visible(table):

@@ -80,7 +80,7 @@ def default_kinds() -> list[tuple[str, Any]]:
     """
     coded = make_pipeline(
         PiecewiseLinearEncoder(),
-        FunctionTransformer(np.float32),
+        FunctionTransformer(np.float32, feature_names_out="one-to-one"),
         DenseAssociativeMemoryClassifier(),
     )
     return [("coded", coded)]
