@@ -1,4 +1,4 @@
-"""Eighty small faults, put into a copy of the package one at a time.
+"""Small faults, put into a copy of the package one at a time.
 
 ``python tests/faults.py`` tells which test notices each of them, or that it survived,
 and takes ten minutes; ``--only 3 17`` tries the faults of these numbers. The package
