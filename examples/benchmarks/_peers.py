@@ -41,15 +41,19 @@ def fit_mlp(parameters: dict, X, y, seed: int, clock):
 
 
 def fit_torch(parameters: dict, X, y, seed: int, clock):
-    """Train Linear, ReLU, Linear on the cross-entropy by Adam with one cycle."""
+    """Train Linear, ReLU, Linear on the cross-entropy by Adam with one cycle.
+
+    ``dropout`` among the parameters holds the shares of inputs and hidden units.
+    """
     torch.manual_seed(seed)
     X, y = torch.from_numpy(X), torch.from_numpy(y)
     width, batch_size = parameters["hidden_units"], parameters["batch_size"]
-    network = torch.nn.Sequential(
-        torch.nn.Linear(X.shape[1], width),
-        torch.nn.ReLU(),
-        torch.nn.Linear(width, int(y.max()) + 1),
-    )
+    layers = [torch.nn.Linear(X.shape[1], width), torch.nn.ReLU()]
+    layers += [torch.nn.Linear(width, int(y.max()) + 1)]
+    if dropout := parameters.get("dropout"):
+        of_inputs, of_hidden = map(torch.nn.Dropout, dropout)
+        layers = [of_inputs, *layers[:2], of_hidden, layers[2]]
+    network = torch.nn.Sequential(*layers)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
@@ -60,11 +64,13 @@ def fit_torch(parameters: dict, X, y, seed: int, clock):
 
     @torch.no_grad()
     def predict(X):
+        network.eval()
         parts = torch.from_numpy(X).split(batch_size)
         return torch.cat([network(part).argmax(dim=1) for part in parts]).numpy()
 
     model = SimpleNamespace(predict=predict)
     for _ in range(parameters["max_iter"]):
+        network.train()
         for rows in torch.randperm(len(X)).split(batch_size):
             loss = torch.nn.functional.cross_entropy(network(X[rows]), y[rows])
             optimizer.zero_grad()

@@ -34,17 +34,13 @@ from time import perf_counter, process_time
 
 import joblib
 import numpy as np
-from _measure import Options, Report, held_out, load_images
+from _measure import EpochClock, Options, Report, held_out, load_images
 from _page import fill, table
+from _peers import fit_torch, torch
 
 from skdam import DenseAssociativeMemoryClassifier
 from skdam.inspection import adversarial_examples
 from skdam.network import Network
-
-try:
-    import torch
-except ImportError:
-    torch = None
 
 N_UNTOUCHED = 2
 """Epochs before the images are changed."""
@@ -251,43 +247,23 @@ def peer(part: dict, report: Report, data, folder: Path, args) -> None:
     if torch is None:
         print("PyTorch is not installed; its row is left out.")
         return
+    X, y = data.X_train, data.y_train
+    parameters = {
+        "hidden_units": args.memories,
+        "dropout": (0.2, 0.5),  # as in Srivastava et al., 2014
+        "max_lr": 2e-3,
+        "batch_size": min(500, len(X) // 10),
+        "max_iter": args.peer_epochs,
+    }
     part["seeds"] = part.get("seeds", [])
     for seed in range(len(part["seeds"]), args.seeds):
         begin, cpu = perf_counter(), process_time()
-        scores = perceptron(data, seed, args)
+        network = fit_torch(parameters, X, y, seed, EpochClock())
         seconds = perf_counter() - begin, process_time() - cpu
-        error = percent(scores.argmax(axis=1) != data.y_test)
+        error = percent(network.predict(data.X_test) != data.y_test)
         part["seeds"].append({"error": error, "seconds": seconds[0], "cpu": seconds[1]})
         report.save()
         print(f"peer: seed {seed}: {error:.2f} %", flush=True)
-
-
-def perceptron(data, seed: int, args) -> np.ndarray:
-    """Return the test scores of a network with dropout (Srivastava et al., 2014)."""
-    torch.manual_seed(seed)
-    X, y = torch.from_numpy(data.X_train), torch.from_numpy(data.y_train).long()
-    network = torch.nn.Sequential(
-        torch.nn.Dropout(0.2),
-        torch.nn.Linear(X.shape[1], args.memories),
-        torch.nn.ReLU(),
-        torch.nn.Dropout(0.5),
-        torch.nn.Linear(args.memories, 10),
-    )
-    optimizer = torch.optim.Adam(network.parameters(), fused=True)
-    size = min(500, len(X) // 10)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 2e-3, epochs=args.peer_epochs, steps_per_epoch=-(-len(X) // size)
-    )
-    for _ in range(args.peer_epochs):
-        for rows in torch.randperm(len(X)).split(size):
-            loss = torch.nn.functional.cross_entropy(network(X[rows]), y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    network.eval()
-    with torch.no_grad():
-        return network(torch.from_numpy(data.X_test)).numpy()
 
 
 # The page
