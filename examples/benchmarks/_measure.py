@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
+import joblib
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -196,6 +197,14 @@ def gpu() -> dict | None:
         "cuda_driver": cupy.cuda.runtime.driverGetVersion(),
         "cupy": cupy.__version__,
     }
+
+
+def keep(value, path: Path) -> None:
+    """Write a file for joblib to load; an interrupt leaves the one that was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    joblib.dump(value, unfinished)
+    unfinished.replace(path)
 
 
 def machine() -> dict:

@@ -27,7 +27,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from _measure import Options, Report, load_images
+from _measure import Options, Report, keep, load_images
 from _page import fill, table
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
@@ -142,10 +142,7 @@ def kept(name: str, compute: Callable, settings: dict, args) -> tuple[Any, float
         return joblib.load(path)
     begin = process_time()
     result = compute(), process_time() - begin
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    joblib.dump(result, unfinished)
-    unfinished.replace(path)
+    keep(result, path)
     return result
 
 

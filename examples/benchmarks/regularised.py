@@ -34,7 +34,7 @@ from time import perf_counter, process_time
 
 import joblib
 import numpy as np
-from _measure import EpochClock, Options, Report, held_out, load_images
+from _measure import EpochClock, Options, Report, held_out, keep, load_images
 from _page import fill, table
 from _peers import fit_torch, torch
 
@@ -178,9 +178,7 @@ def train(
         state["seconds"] += perf_counter() - begin
         state["cpu"] += process_time() - cpu
         if state["epoch"] % SAVE_EVERY == 0 or state["epoch"] == epochs:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            joblib.dump(state, unfinished := file.with_suffix(".part"))
-            unfinished.replace(file)
+            keep(state, file)
     return state
 
 
