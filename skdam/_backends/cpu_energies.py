@@ -551,11 +551,11 @@ def _raise(x: np.ndarray, exponent: float, slot: int = 0) -> np.ndarray:
         return np.power(x, exponent, out=out)
     # Square and multiply: ten times faster than np.power for the usual exponents.
     bits = bin(int(exponent))[3:]
-    np.multiply(x, x, out=out)
+    np.square(x, out=out)
     if bits[0] == "1":
         out *= x
     for bit in bits[1:]:
-        out *= out
+        np.square(out, out=out)
         if bit == "1":
             out *= x
     return out
