@@ -48,7 +48,7 @@ class Device:
     def of(cls, X: Any) -> Device:
         """Return the device of X if array API dispatch applies to it, else the host."""
         if type(X) is np.ndarray:
-            # Wherever dispatch applies; asking scikit-learn takes longer than a product.
+            # Whether dispatch applies or not; asking scikit-learn takes time.
             return HOST
         _, is_dispatched, _ = get_namespace_and_device(X)
         follows = is_dispatched and is_array_api_obj(X)

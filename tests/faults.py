@@ -356,6 +356,30 @@ tabular/coding.py: tabular: there are more states than rows
 - n_edges = min(self.n_edges, max(1, len(X) // max(1, sum(is_coded)) - 1))
 + n_edges = self.n_edges
 
+tabular/coding.py: tabular: states have the variance 1, whatever that of the column
+- deviation = width * ((column - edges[0]) / width).std()
++ deviation = 1.0
+
+tabular/scaling.py: tabular: columns of no importance vanish
+- self.scale_ = 1 + importances / (importances.mean() or 1.0)
++ self.scale_ = importances / (importances.mean() or 1.0)
+
+tabular/scaling.py: tabular: scaled columns have been scaled twice
+- reset=False) * self.scale_
++ reset=False) * self.scale_ * self.scale_
+
+tabular/blend.py: tabular: a blend that learned nothing is silent
+- if len(codes) * (chance - loss) < LEAST_GAIN:
++ if False:
+
+tabular/blend.py: tabular: every kind is silent about its convergence
+- if isinstance(last, DenseAssociativeMemoryClassifier):
++ if True:
+
+tabular/__init__.py: tabular: the linear kind is rectified
+- energy="polynomial"
++ energy="rectified_polynomial"
+
 tabular/blend.py: tabular: rows without a weight are left out
 - order = order[weights[order] > 0]
 + pass

@@ -17,13 +17,14 @@ from skdam import (
     DenseAssociativeMemory,
     DenseAssociativeMemoryClassifier,
 )
-from skdam.tabular import BlendedClassifier, PiecewiseLinearEncoder
+from skdam.tabular import BlendedClassifier, ImportanceScaler, PiecewiseLinearEncoder
 
 ESTIMATORS = [
     BlendedClassifier,
     ContinuousAssociativeMemory,
     DenseAssociativeMemory,
     DenseAssociativeMemoryClassifier,
+    ImportanceScaler,
     PiecewiseLinearEncoder,
 ]
 

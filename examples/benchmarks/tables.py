@@ -33,7 +33,6 @@ from _compared import Data, Split, compare, finished, mean_ranks, values
 from _measure import Options, Report
 from _page import fill, table
 from baseline import ranks
-from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -46,6 +45,7 @@ from sklearn.svm import SVC
 from skdam import DenseAssociativeMemoryClassifier, make_tabular_classifier
 from skdam.tabular import (
     BlendedClassifier,
+    ImportanceScaler,
     PiecewiseLinearEncoder,
     default_kinds,
 )
@@ -135,8 +135,10 @@ def folds(X: pd.DataFrame, y: pd.Series, n_folds: int, repeat: int) -> Iterator[
 def methods(args) -> dict[str, Pipeline]:
     short = {"max_iter": 5} if args.quick else {}
     parts = {"cv": 2} if args.quick else {}
-    coded = make_pipeline(PiecewiseLinearEncoder(), MLPClassifier(**short))
-    perceptrons = [("plain", MLPClassifier(**short)), ("coded", coded)]
+    coded = make_pipeline(
+        ImportanceScaler(), PiecewiseLinearEncoder(), MLPClassifier(**short)
+    )
+    perceptrons = [("coded", coded), ("linear", LogisticRegression(max_iter=1000))]
     compared = {
         "skdam, one network": after_columns(DenseAssociativeMemoryClassifier(**short)),
         "skdam for tables": make_tabular_classifier(**parts),
@@ -161,14 +163,17 @@ def methods(args) -> dict[str, Pipeline]:
 
 
 def kinds(args) -> dict[str, Pipeline]:
-    """Return blends of the default kind, of one without its coding, and of both."""
+    """Return blends of the default kinds, of each alone, and of one without scaling."""
     parts = {"cv": 2} if args.quick else {}
-    coded = default_kinds()
-    plain = clone(Pipeline(coded[0][1].steps[1:])).set_params(
-        denseassociativememoryclassifier__error_exponent=5
-    )
-    sharp = [("sharp", plain)]
-    blends = {"sharp": sharp, "coded": coded, "sharp and coded": sharp + coded}
+    coded, linear = default_kinds()
+    unscaled = "coded", Pipeline(coded[1].steps[1:])
+    blends = {
+        "coded": [coded],
+        "linear": [linear],
+        "coded and linear": [coded, linear],
+        "unscaled and linear": [unscaled, linear],
+        "unscaled": [unscaled],
+    }
     found = {
         name: make_tabular_classifier(blend, **parts) for name, blend in blends.items()
     }

@@ -1,7 +1,8 @@
 """A classifier for tables of numbers and categories, as they come in data frames.
 
-``columns`` turns the columns of a table into numbers, ``coding`` codes these piecewise
-linearly, and ``blend`` weighs classifiers by rows that they were not trained on.
+``columns`` turns the columns of a table into numbers, ``scaling`` scales these by their
+importance, ``coding`` codes them piecewise linearly, and ``blend`` weighs classifiers
+by rows that they were not trained on.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -16,9 +18,11 @@ from ..classifier import DenseAssociativeMemoryClassifier
 from .blend import BlendedClassifier
 from .coding import PiecewiseLinearEncoder
 from .columns import make_column_transformer
+from .scaling import ImportanceScaler
 
 __all__ = [
     "BlendedClassifier",
+    "ImportanceScaler",
     "PiecewiseLinearEncoder",
     "default_kinds",
     "make_tabular_classifier",
@@ -28,7 +32,7 @@ __all__ = [
 def make_tabular_classifier(
     kinds: list[tuple[str, Any]] | None = None,
     *,
-    cv: Any = 5,
+    cv: Any = 4,
     n_jobs: int | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> Pipeline:
@@ -40,7 +44,7 @@ def make_tabular_classifier(
         Classifiers to blend, see :class:`BlendedClassifier`. They get numbers:
         standardised columns, and categories one-hot. The default is
         :func:`default_kinds`.
-    cv : int, cross-validation splitter or iterable, default=5
+    cv : int, cross-validation splitter or iterable, default=4
         Number of parts that the rows are divided into, or what divides them.
     n_jobs : int, default=None
         Number of classifiers to train at once, as in :class:`joblib.Parallel`.
@@ -74,13 +78,18 @@ def default_kinds() -> list[tuple[str, Any]]:
     Returns
     -------
     list of (str, classifier)
-        ``"coded"``, a network with its defaults behind a
-        :class:`PiecewiseLinearEncoder`, in single precision, which loses nothing of
+        ``"coded"``, a network with its defaults behind an :class:`ImportanceScaler` and
+        a :class:`PiecewiseLinearEncoder`, and ``"linear"``, a small and quick network
+        with the energy ``F(x) = x^2`` of Hopfield's model, whose scores are linear in
+        the columns. Both train in single precision, which loses nothing of
         standardised columns.
     """
+    single = FunctionTransformer(np.float32, feature_names_out="one-to-one")
     coded = make_pipeline(
+        ImportanceScaler(),
         PiecewiseLinearEncoder(),
-        FunctionTransformer(np.float32, feature_names_out="one-to-one"),
+        single,
         DenseAssociativeMemoryClassifier(),
     )
-    return [("coded", coded)]
+    quadratic = DenseAssociativeMemoryClassifier(20, energy="polynomial", max_iter=15)
+    return [("coded", coded), ("linear", make_pipeline(clone(single), quadratic))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from numbers import Integral
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from joblib import Parallel, delayed
 from scipy.optimize import minimize
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin, _fit_context, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
@@ -25,6 +27,7 @@ from sklearn.utils.validation import (
 
 from .._labels import check_labels
 from .._validation import restored_on_error
+from ..classifier import DenseAssociativeMemoryClassifier
 from ..model_selection import seeded
 from ..network import LEAST_LOG_P
 
@@ -34,6 +37,10 @@ __all__ = ["BlendedClassifier"]
 # networks on forty tables, where 0.2 is as good; it suits trees and forests, too, and
 # hardly matters for classifiers that agree.
 POWER_OF_MANY = 0.15
+
+LEAST_GAIN = 3.0
+"""Log-likelihood of all rows over that of the frequencies of the classes, which the two
+numbers of a calibration exceed by chance in 5 % of all cases."""
 
 
 class BlendedClassifier(ClassifierMixin, _BaseComposition):
@@ -52,7 +59,7 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
     ----------
     kinds : list of (str, classifier)
         Names and classifiers with ``predict_proba``; pipelines that end in one, too.
-    cv : int, cross-validation splitter or iterable, default=5
+    cv : int, cross-validation splitter or iterable, default=4
         Number of parts, or what divides the rows.
     n_rounds : int, default=20
         How many times a kind is added.
@@ -110,7 +117,7 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
         self,
         kinds: list[tuple[str, Any]],
         *,
-        cv: Any = 5,
+        cv: Any = 4,
         n_rounds: int = 20,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -185,7 +192,16 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
             self.left_out_loss_[name] = _mean_loss(own[name], weights)
         self.weights_ = _greedy_weights(own, weights, self.n_rounds)
         blend = sum(self.weights_[name] * p for name, p in own.items())
-        self.left_out_loss_["blend"] = _mean_loss(blend, weights)
+        self.left_out_loss_["blend"] = loss = _mean_loss(blend, weights)
+        chance = _mean_loss(self.prior_[codes], weights)
+        if len(codes) * (chance - loss) < LEAST_GAIN:
+            warnings.warn(
+                f"The log-loss of the rows left out is {loss:.3g}, and {chance:.3g} if "
+                "each class has its frequency as its probability: the columns hardly "
+                "tell the classes apart, or the rows are too few.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
 
     def _checked(self, *data, reset: bool = True):
         tags = self.__sklearn_tags__().input_tags
@@ -333,16 +349,20 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
 
 def _fit_part(model, X, y, weights, kept, left_out, classes) -> tuple[Any, np.ndarray]:
     """Return the model fitted to the rows kept, and ln p of those left out."""
+    steps, last = [], model
+    while isinstance(last, Pipeline):
+        step, last = last.steps[-1]
+        steps.append(step)
     keywords = {}
     if weights is not None:
-        steps, last = [], model
-        while isinstance(last, Pipeline):
-            step, last = last.steps[-1]
-            steps.append(step)
         if not has_fit_parameter(last, "sample_weight"):
             raise TypeError(f"{type(last).__name__} does not accept sample_weight.")
         keywords["__".join([*steps, "sample_weight"])] = weights[kept]
-    model.fit(X[kept], y[kept], **keywords)
+    with warnings.catch_warnings():
+        if isinstance(last, DenseAssociativeMemoryClassifier):
+            # It judges by the rows it is trained on; the rows left out tell more.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X[kept], y[kept], **keywords)
     return model, _log_probabilities(model, X[left_out], classes)
 
 

@@ -26,9 +26,9 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
     For edges ``e_0 < ... < e_q`` of a column, its smallest and its largest value among
     them, the states ``clip((x - e_j) / (e_(j+1) - e_j), 0, 1)`` follow the column, less
-    their means and over the root of their summed variances. A network of few memories
-    finds thresholds in them that it hardly finds in the column. Columns of two values
-    stay as they are.
+    their means, and scaled so that their variances sum up to that of the column. A
+    network of few memories finds thresholds in them that it hardly finds in the column.
+    Columns of two values stay as they are.
 
     Parameters
     ----------
@@ -97,7 +97,10 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
                 edges = np.unique(np.quantile(column, [0, *shares, 1]))
                 states = _states(column, edges)
                 mean = states.mean(axis=0)
-                scale = float(np.sqrt(states.var(axis=0).sum())) or 1.0
+                # Of the column over its width, whose square may be out of range.
+                width = edges[-1] - edges[0]
+                deviation = width * ((column - edges[0]) / width).std()
+                scale = float(np.sqrt(states.var(axis=0).sum())) / deviation
             self.edges_.append(edges)
             self._means.append(mean)
             self._scales.append(scale)
