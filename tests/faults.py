@@ -116,15 +116,15 @@ _backends/inputs.py: inputs: zeros that are stored get noise
 - values += np.where(values != 0, drawn, 0)
 + values += drawn
 
-_backends/cpu_energies.py: backends training: too few overlaps count as near 0
+_backends/cpu_difference.py: backends training: too few overlaps count as near 0
 - return np.flatnonzero(magnitude < 2 / self.temperature)
 + return np.flatnonzero(magnitude < 1 / self.temperature)
 
-_backends/cpu_energies.py: backends training: terms that can be seen are left out
+_backends/cpu_difference.py: backends training: terms that can be seen are left out
 - return (1e-4 * np.finfo(dtype).eps) ** (1 / exponent)
 + return (1e4 * np.finfo(dtype).eps) ** (1 / exponent)
 
-_backends/cpu_energies.py: backends training: negative overlaps have no scale
+_backends/cpu_tiles.py: backends training: negative overlaps have no scale
 - np.maximum(peak, -x.min(axis=axis), out=peak)
 + pass
 
@@ -132,7 +132,7 @@ _backends/cpu_energies.py: backends training: powers of small overlaps underflow
 - power * abs(math.log(max(largest, 1e-300))) > room
 + power * math.log(max(largest, 1e-300)) > room
 
-_backends/cpu_energies.py: backends training: dead overlaps count as alive
+_backends/cpu_feedforward.py: backends training: dead overlaps count as alive
 - np.greater(tile, 0, out=tile)
 + np.greater_equal(tile, 0, out=tile)
 

@@ -14,7 +14,15 @@ from plain_settings import PLAIN
 from scipy import sparse
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skdam._backends import array_api, cpu, cpu_energies, cpu_sparse
+from skdam._backends import (
+    array_api,
+    cpu,
+    cpu_difference,
+    cpu_energies,
+    cpu_feedforward,
+    cpu_sparse,
+    cpu_tiles,
+)
 from skdam._backends.threads import Threads, thread_team
 from skdam._resolve import LearningRate, TemperatureRamp
 from skdam._samples import Samples
@@ -72,7 +80,8 @@ def gradient_of(units, x, connections, delta, log_weight, scale=None):
 @pytest.mark.parametrize("energy", [*ENERGIES, literal.Quartic()], ids=repr)
 @pytest.mark.parametrize("tile", [40, 100, 2**16])
 def test_units_compute_the_update(energy, kind, dtype, tolerance, tile, monkeypatch):
-    monkeypatch.setattr(cpu_energies, "_tiles", tiles_of(tile))
+    for module in (cpu_feedforward, cpu_difference):
+        monkeypatch.setattr(module, "tiles", tiles_of(tile))
     x, connections, delta, log_weight = case(np.random.default_rng(0))
     # Half of the overlaps near 0, in the sense of the binomial units, then few.
     x[12:] *= 6
@@ -98,7 +107,7 @@ def test_units_compute_the_update(energy, kind, dtype, tolerance, tile, monkeypa
     assert relative(dc, expected_dc.T) < tolerance
 
 
-def tiles_of(size, original=cpu_energies._tiles):
+def tiles_of(size, original=cpu_tiles.tiles):
     return lambda x, n_elements=None: original(
         x, size if n_elements is None else 4 * size
     )
@@ -501,13 +510,13 @@ def test_memory_is_bounded_by_batch_times_memories():
     X = rng.uniform(-1, 1, (b, N)).astype(np.float32)
     for kind in (Feedforward, EnergyDifference):
         network = Network(weights, N, 0.0, kind(RectifiedPolynomial(3), 10.0), None)
-        vars(cpu_energies._local).clear()
+        vars(cpu_tiles._local).clear()
         tracemalloc.start()
         with cpu.forward(network, b) as forward:
             forward(X, slice(0, b))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < 4 * (K * b + 12 * cpu_energies.TILE_ELEMENTS)
+        assert peak < 4 * (K * b + 12 * cpu_tiles.TILE_ELEMENTS)
 
 
 @pytest.mark.parametrize("first_to_leave", ["main thread", "other thread"])
