@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,12 @@ MOST_CHANGE = 5.0
 
 SATURATED = -4.5
 """Score below which tanh is -1 to within 3e-4."""
+
+judged_elsewhere: ContextVar[bool] = ContextVar("judged_elsewhere", default=False)
+"""Whether samples that a network is not trained on judge it, so that it need not warn.
+
+Filters of warnings would be those of all threads.
+"""
 
 SAMPLES_TO_LOOK_AT = 2000
 """Samples, evenly spread over the data, that tell whether training has failed."""
@@ -128,7 +135,7 @@ def likeliest_cause(statistics: Statistics, temperature_ratio: float) -> str:
 def warn_if_scales_differ(statistics: Statistics, stacklevel: int) -> None:
     """Warn if a few of the features are all that overlaps can tell."""
     few, share = dominant_features(statistics)
-    if not len(few):
+    if not len(few) or judged_elsewhere.get():
         return
     listed = ", ".join(map(str, few[:5])) + (", ..." if len(few) > 5 else "")
     which, have = ("Feature", "has") if len(few) == 1 else ("Features", "have")

@@ -24,6 +24,7 @@ from ._checkpoint import FitFile, checkpoint_of, identify
 from ._devices import Device, check_same_device, compute_device, n_stored, to_numpy
 from ._diagnosis import (
     describe_failure,
+    judged_elsewhere,
     likeliest_cause,
     warn_if_batch_differs,
     warn_if_scales_differ,
@@ -718,6 +719,8 @@ class DenseAssociativeMemoryClassifier(
         stacklevel: int,
     ) -> None:
         """Warn if the network has failed to learn."""
+        if judged_elsewhere.get():
+            return
         network, classes = run.network, to_numpy(self.classes_)
         trouble = describe_failure(scores_of, samples, network, classes)
         if trouble:

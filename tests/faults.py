@@ -357,8 +357,8 @@ tabular/coding.py: tabular: there are more states than rows
 + n_edges = self.n_edges
 
 tabular/coding.py: tabular: states have the variance 1, whatever that of the column
-- deviation = width * ((column - edges[0]) / width).std()
-+ deviation = 1.0
+- return deviation if deviation > LEAST_DEVIATION else 1.0
++ return 1.0
 
 tabular/scaling.py: tabular: columns of no importance vanish
 - self.scale_ = 1 + importances / (importances.mean() or 1.0)
@@ -372,9 +372,17 @@ tabular/blend.py: tabular: a blend that learned nothing is silent
 - if len(codes) * (chance - loss) < LEAST_GAIN:
 + if False:
 
-tabular/blend.py: tabular: every kind is silent about its convergence
-- if isinstance(last, DenseAssociativeMemoryClassifier):
-+ if True:
+tabular/blend.py: tabular: networks in a blend warn by their training rows
+- token = judged_elsewhere.set(True)
++ token = judged_elsewhere.set(False)
+
+tabular/blend.py: tabular: rows without a weight are trained on
+- (rows[has_weight & (parts != part)], rows[parts == part])
++ (rows[parts != part], rows[parts == part])
+
+tabular/blend.py: tabular: weights count as evidence
+- n_rows = weights.sum() ** 2 / (weights**2).sum()
++ n_rows = len(weights)
 
 tabular/__init__.py: tabular: the linear kind is rectified
 - energy="polynomial"

@@ -7,6 +7,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import softmax
@@ -17,7 +18,13 @@ from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    cross_val_score,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
@@ -194,10 +201,26 @@ def test_blends_warn_of_columns_that_tell_nothing():
         warnings.simplefilter("error")
         clf = make_tabular_classifier(random_state=0).fit(X, y)
     assert clf["blend"].weights_["coded"] > 0.8
+    # Neither weights nor repetition are evidence.
+    X, y = np.random.default_rng(2).normal(size=(400, 3)), np.arange(400) % 2
+    weights = np.random.default_rng(2).lognormal(0, 2.5, 400)
+    for cv, weight in ((4, weights), (RepeatedKFold(n_repeats=10), None)):
+        blend = BlendedClassifier(KINDS[:1], cv=cv, random_state=0)
+        with pytest.warns(ConvergenceWarning, match="hardly tell the classes apart"):
+            blend.fit(X, y, sample_weight=weight)
     # Other classifiers warn as usual.
     kinds = [("linear", LogisticRegression(max_iter=1))]
     with pytest.warns(ConvergenceWarning, match="lbfgs"):
         BlendedClassifier(kinds, random_state=0).fit(X, X[:, 0] > 0)
+
+
+def test_blends_in_threads_leave_the_filters_of_warnings_alone():
+    X, y = np.random.default_rng(1).normal(size=(100, 3)), np.arange(100) % 2
+    before = list(warnings.filters)
+    with parallel_config(backend="threading"), pytest.warns(ConvergenceWarning) as all_:
+        make_tabular_classifier(n_jobs=4, random_state=0).fit(X, y)
+    assert warnings.filters == before
+    assert len(all_) == 1
 
 
 # Scaling
@@ -218,10 +241,49 @@ def test_columns_are_scaled_by_their_importance():
     assert_array_equal(again.scale_, scaler.scale_)
 
 
-@pytest.mark.parametrize("labels", [[0] * 20, [0, 1] * 10], ids=["one class", "noise"])
-def test_columns_without_importance_are_not_scaled(labels):
-    X = np.ones((20, 3))
+@pytest.mark.parametrize(
+    "X, labels",
+    [
+        (np.ones((20, 3)), [0] * 20),
+        (np.ones((20, 3)), [0, 1] * 10),
+        # Every split leaves the classes as they were.
+        (np.tile([[0.0], [1.0]], (200, 1)), [0, 0, 1, 1] * 100),
+    ],
+    ids=["one class", "constant", "no gain"],
+)
+def test_columns_without_importance_are_not_scaled(X, labels):
     assert_array_equal(ImportanceScaler(random_state=0).fit(X, labels).scale_, 1)
+
+
+def test_importances_depend_neither_on_units_nor_on_means():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    expected = ImportanceScaler(random_state=0).fit(X, X[:, 0] > 0).scale_
+    assert expected[0] > 2
+    for changed in (X * 1e-8, X * [1e-8, 1, 1], X * 1e39, X * 1e-300, X + 1e6):
+        scaler = ImportanceScaler(random_state=0).fit(changed, X[:, 0] > 0)
+        assert_allclose(scaler.scale_, expected, rtol=1e-3)
+
+
+def test_rows_without_weight_decide_nothing():
+    X, y = make_classification(200, 6, random_state=0)
+    weights = np.repeat([1.0, 0.0], 100)
+    others = y.copy()
+    others[100:] = 1 - y[100:]
+    fitted = [
+        make_tabular_classifier(random_state=0).fit(
+            X, labels, blend__sample_weight=weights
+        )
+        for labels in (y, others)
+    ]
+    assert_array_equal(*(clf.predict_proba(X) for clf in fitted))
+    # Nor does a class that has no weight at all.
+    X, y = load_iris(return_X_y=True)
+    linear = [("linear", LogisticRegression(max_iter=500))]
+    cv = KFold(5, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf = BlendedClassifier(linear, cv=cv).fit(X, y, sample_weight=(y < 2) * 1.0)
+    assert_array_equal(np.unique(clf.predict(X)), [0, 1])
 
 
 def test_failed_fit_leaves_a_fitted_scaler_as_it_was():
@@ -265,12 +327,28 @@ def test_coding_is_piecewise_linear():
     assert_array_equal(far[0, 3:], far[1, 3:])
 
 
-@pytest.mark.parametrize("unit", [1e-200, 1e200])
+@pytest.mark.parametrize("unit", [1e-25, 1e200])
 def test_coding_follows_the_unit_of_a_column(unit):
     X = np.random.default_rng(0).normal(size=(50, 1))
     Z = PiecewiseLinearEncoder(random_state=0).fit_transform(X)
     scaled = PiecewiseLinearEncoder(random_state=0).fit_transform(unit * X)
     assert_allclose(scaled / unit, Z, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-50, 1e-170, 1e-310])
+def test_columns_too_small_for_single_precision_are_learned(unit):
+    X = np.random.default_rng(0).normal(size=(100, 1))
+    states = PiecewiseLinearEncoder(random_state=0).fit_transform(unit * X)[:, 1:]
+    assert_allclose(states.var(axis=0).sum(), 1)
+    clf = make_tabular_classifier(random_state=0).fit(unit * X, X[:, 0] > 0)
+    assert clf.score(unit * X, X[:, 0] > 0) > 0.95
+
+
+def test_states_at_the_edge_of_doubles_are_finite():
+    X = np.array([-1.7e308, 0, 1.7e308] * 5)[:, None]
+    with np.errstate(over="ignore"):
+        Z = PiecewiseLinearEncoder(random_state=0).fit_transform(X)
+    assert np.isfinite(Z).all()
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from .._diagnosis import judged_elsewhere
 from .._labels import check_labels
 from .._validation import restored_on_error
-from ..classifier import DenseAssociativeMemoryClassifier
 from ..model_selection import seeded
 from ..network import LEAST_LOG_P
 
@@ -175,7 +175,7 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
             for model, kept, left_out in jobs
         )
         left_out = np.concatenate([rows for _, rows in splits])
-        if not weights[left_out].any():
+        if not len(left_out):
             raise ValueError("sample_weight is 0 for all rows that cv leaves out.")
         codes, weights = codes[left_out], weights[left_out]
         self.prior_ = np.bincount(codes, weights, len(classes)) / weights.sum()
@@ -194,7 +194,10 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
         blend = sum(self.weights_[name] * p for name, p in own.items())
         self.left_out_loss_["blend"] = loss = _mean_loss(blend, weights)
         chance = _mean_loss(self.prior_[codes], weights)
-        if len(codes) * (chance - loss) < LEAST_GAIN:
+        # Rows that are left out several times, or weigh little, tell less.
+        n_rows = weights.sum() ** 2 / (weights**2).sum()
+        n_rows *= len(np.unique(left_out)) / len(left_out)
+        if chance > 0 and n_rows * (chance - loss) < LEAST_GAIN:
             warnings.warn(
                 f"The log-loss of the rows left out is {loss:.3g}, and {chance:.3g} if "
                 "each class has its frequency as its probability: the columns hardly "
@@ -239,12 +242,15 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
 
     def _splits(self, X, y, codes, weights, rng) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the rows that are kept, and those that are left out, of each part."""
-        n_parts = self.cv
+        n_parts, rows = self.cv, np.arange(len(codes))
         if not isinstance(n_parts, Integral):
             splits = list(check_cv(n_parts).split(X, y))
             if not splits:
                 raise ValueError("cv yields no splits.")
-            return splits
+            return [
+                tuple(rows[part][weights[part] > 0] for part in split)
+                for split in splits
+            ]
         # Unlike those of StratifiedKFold, parts without a class are no fault here.
         n_parts = min(n_parts, len(codes))
         order = rng.permutation(len(codes))
@@ -262,8 +268,9 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
         parts = np.full(len(codes), -1)
         parts[order] = np.arange(len(order)) % n_parts
         n_parts = parts.max() + 1
+        has_weight = weights > 0
         return [
-            (np.flatnonzero(parts != part), np.flatnonzero(parts == part))
+            (rows[has_weight & (parts != part)], rows[parts == part])
             for part in range(n_parts)
         ]
 
@@ -358,16 +365,19 @@ def _fit_part(model, X, y, weights, kept, left_out, classes) -> tuple[Any, np.nd
         if not has_fit_parameter(last, "sample_weight"):
             raise TypeError(f"{type(last).__name__} does not accept sample_weight.")
         keywords["__".join([*steps, "sample_weight"])] = weights[kept]
-    with warnings.catch_warnings():
-        if isinstance(last, DenseAssociativeMemoryClassifier):
-            # It judges by the rows it is trained on; the rows left out tell more.
-            warnings.simplefilter("ignore", ConvergenceWarning)
+    # Networks judge by the rows they are trained on; the rows left out tell more.
+    token = judged_elsewhere.set(True)
+    try:
         model.fit(X[kept], y[kept], **keywords)
+    finally:
+        judged_elsewhere.reset(token)
     return model, _log_probabilities(model, X[left_out], classes)
 
 
 def _log_probabilities(model: Any, X: Any, classes: np.ndarray) -> np.ndarray:
     result = np.full((X.shape[0], len(classes)), LEAST_LOG_P)
+    if not len(result):
+        return result
     p = model.predict_proba(X)
     if not np.isfinite(p).all():
         raise ValueError(

@@ -20,6 +20,9 @@ from .._validation import restored_on_error
 
 __all__ = ["PiecewiseLinearEncoder"]
 
+LEAST_DEVIATION = 1e-30
+"""Standard deviation below which a column was not standardised."""
+
 
 class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Add to each column a piecewise linear code of its values.
@@ -97,10 +100,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
                 edges = np.unique(np.quantile(column, [0, *shares, 1]))
                 states = _states(column, edges)
                 mean = states.mean(axis=0)
-                # Of the column over its width, whose square may be out of range.
-                width = edges[-1] - edges[0]
-                deviation = width * ((column - edges[0]) / width).std()
-                scale = float(np.sqrt(states.var(axis=0).sum())) / deviation
+                scale = float(np.sqrt(states.var(axis=0).sum())) / _deviation(column)
             self.edges_.append(edges)
             self._means.append(mean)
             self._scales.append(scale)
@@ -154,3 +154,12 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
 
 def _states(column: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return ((column[:, None] - edges[:-1]) / np.diff(edges)).clip(0, 1)
+
+
+def _deviation(column: np.ndarray) -> float:
+    """Return the standard deviation, and 1 where single precision knows none."""
+    # Squares, and the range of the values, may be out of range.
+    low, high = column.min() / 2, column.max() / 2
+    width = max(high - low, np.finfo(float).tiny)
+    deviation = float(width * (2 * ((column / 2 - low) / width).std()))
+    return deviation if deviation > LEAST_DEVIATION else 1.0

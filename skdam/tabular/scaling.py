@@ -12,7 +12,8 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -27,8 +28,8 @@ class ImportanceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     The overlap of a sample with a memory is a sum over all columns, in which those that
     say nothing about the classes are noise. A few extremely randomised trees tell which
-    columns matter: the importance of a column is the mean decrease of the impurity that
-    its splits bring about.
+    columns matter: the importance of a column is the decrease of the Gini impurity that
+    its splits bring about, which depends on neither its unit nor its mean.
 
     Parameters
     ----------
@@ -85,14 +86,36 @@ class ImportanceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         y = check_labels(y)
         with restored_on_error(self):
-            X, y = validate_data(self, X, y, dtype=np.float64)
-        trees = ExtraTreesClassifier(
-            self.n_estimators, min_samples_leaf=3, random_state=self.random_state
-        )
-        importances = trees.fit(X, y).feature_importances_
-        # No tree splits where the classes are one, or no column varies.
+            X = validate_data(self, X, dtype=np.float64)
+            check_consistent_length(X, y)
+            importances = self._importances(X, y)
+        # No split may help, as where no column varies.
         self.scale_ = 1 + importances / (importances.mean() or 1.0)
         return self
+
+    def _importances(self, X, y) -> np.ndarray:
+        classes = np.unique(y)
+        if len(classes) == 1:
+            return np.zeros(X.shape[1])
+        # Trees compare numbers in single precision.
+        X = X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)
+        X -= X.mean(axis=0)
+        X /= np.maximum(X.std(axis=0), np.finfo(float).tiny)
+        # Of indicators of the classes, the squared error is the Gini impurity.
+        indicators = np.equal.outer(y, classes).astype(float)
+        trees = ExtraTreesRegressor(
+            self.n_estimators,
+            min_samples_leaf=3,
+            max_features="sqrt",
+            random_state=self.random_state,
+        )
+        trees.fit(X, indicators)
+        decreases = [
+            # Of a tree without any decrease, the shares would be NaN.
+            tree.tree_.compute_feature_importances(normalize=False)
+            for tree in trees.estimators_
+        ]
+        return np.mean(decreases, axis=0).clip(min=0)
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the columns, scaled.
