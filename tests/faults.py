@@ -321,8 +321,8 @@ tabular/blend.py: tabular: the blend takes the last kind, whatever its loss
 + best = max(own)
 
 tabular/blend.py: tabular: each part is judged on its own rows
-- (np.flatnonzero(parts != part), np.flatnonzero(parts == part))
-+ (np.flatnonzero(parts == part), np.flatnonzero(parts == part))
+- (rows[has_weight & (parts != part)], rows[parts == part])
++ (rows[parts == part], rows[parts == part])
 
 tabular/coding.py: tabular: states are not centred
 - (_states(column, edges) - mean) / scale
@@ -369,7 +369,7 @@ tabular/scaling.py: tabular: scaled columns have been scaled twice
 + reset=False) * self.scale_ * self.scale_
 
 tabular/blend.py: tabular: a blend that learned nothing is silent
-- if len(codes) * (chance - loss) < LEAST_GAIN:
+- if chance > 0 and n_rows * (chance - loss) < LEAST_GAIN:
 + if False:
 
 tabular/blend.py: tabular: networks in a blend warn by their training rows

@@ -175,10 +175,12 @@ def test_default_kinds_are_silent_where_transformers_return_tables():
 def test_linear_kind_is_linear():
     X, y = load_iris(return_X_y=True)
     X = X - X.mean(axis=0)
-    linear = dict(default_kinds())["linear"].fit(X, y)
+    linear = dict(default_kinds())["linear"]
+    linear.set_params(denseassociativememoryclassifier__random_state=0).fit(X, y)
     ends = linear.decision_function(X[:50]), linear.decision_function(X[100:])
     between = linear.decision_function(0.25 * X[:50] + 0.75 * X[100:])
-    assert_allclose(between, 0.25 * ends[0] + 0.75 * ends[1], rtol=1e-4, atol=1e-4)
+    least = 1e-5 * np.abs(between).max()
+    assert_allclose(between, 0.25 * ends[0] + 0.75 * ends[1], rtol=1e-4, atol=least)
     assert linear.score(X, y) > 0.9
 
 
@@ -202,9 +204,11 @@ def test_blends_warn_of_columns_that_tell_nothing():
         clf = make_tabular_classifier(random_state=0).fit(X, y)
     assert clf["blend"].weights_["coded"] > 0.8
     # Neither weights nor repetition are evidence.
-    X, y = np.random.default_rng(2).normal(size=(400, 3)), np.arange(400) % 2
-    weights = np.random.default_rng(2).lognormal(0, 2.5, 400)
-    for cv, weight in ((4, weights), (RepeatedKFold(n_repeats=10), None)):
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(400, 3)), np.arange(400) % 2
+    weights = rng.lognormal(0, 2.5, 400)
+    repeated = RepeatedKFold(n_repeats=10, random_state=0)
+    for cv, weight in ((4, weights), (repeated, None)):
         blend = BlendedClassifier(KINDS[:1], cv=cv, random_state=0)
         with pytest.warns(ConvergenceWarning, match="hardly tell the classes apart"):
             blend.fit(X, y, sample_weight=weight)
