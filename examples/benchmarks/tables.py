@@ -61,7 +61,7 @@ def main() -> None:
     add("--resume", action="store_true", help="keep results of unchanged methods")
     add("--blended-mlp", action="store_true", help="MLPClassifier in the same blend")
     add("--realmlp", action="store_true", help="RealMLP-TD-S; needs pytabkit")
-    options.size("repeats", "of the cross-validation", 1)
+    options.size("repeats", "of the cross-validation", 3)
     args = options.parse()
     args.repeats = 1 if args.quick else args.repeats
     args.folds = 2 if args.quick else 3
