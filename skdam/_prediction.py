@@ -77,7 +77,7 @@ class PredictionMixin:
             scores = network.at(device).scores(X)
         if device is not HOST:
             scores = Device.of(X).asarray(scores)
-        xp = array_namespace(scores)
+        xp = Device.of_array(scores).xp
         if not xp.all(xp.isfinite(scores)):
             raise ValueError(
                 "X holds numbers too large for the precision of the memories, "
@@ -123,7 +123,7 @@ class PredictionMixin:
             Classes, or an indicator matrix; a sparse one if y was.
         """
         scores = self._scores(self._checked(X, "predict"))
-        xp = array_namespace(scores)
+        xp = Device.of_array(scores).xp
         if not self.multilabel_:
             return decode(xp.argmax(scores, axis=1), self.classes_)
         labels = xp.astype(scores > 0, xp.int64)

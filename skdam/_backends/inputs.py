@@ -230,7 +230,6 @@ def inputs(
         samples = X[rows]
     else:
         samples = dense_rows(X, rows, dtype)
-    xp = array_namespace(samples)
     if noise is not None:
         noise.apply(samples, hashes[rows])
     if type(samples) is np.ndarray:
@@ -243,6 +242,7 @@ def inputs(
             np.copyto(states, 0, where=np.isnan(states))
         v[:, n_features:] = intercept / temperature
         return v
+    xp = array_namespace(samples)
     if samples.shape[0] and xp.isnan(xp.min(samples)):
         samples = xp.where(xp.isnan(samples), xp.zeros_like(samples), samples)
     samples *= 1 / temperature
