@@ -45,7 +45,7 @@ def make_tabular_classifier(
         standardised columns, and categories one-hot. The default is
         :func:`default_kinds`.
     cv : int, cross-validation splitter or iterable, default=4
-        Number of parts that the rows are divided into, or what divides them.
+        Number of parts, the folds of a cross-validation, or what divides the rows.
     n_jobs : int, default=None
         Number of classifiers to train at once, as in :class:`joblib.Parallel`.
     random_state : int, RandomState instance or None, default=None
@@ -79,10 +79,10 @@ def default_kinds() -> list[tuple[str, Any]]:
     -------
     list of (str, classifier)
         ``"coded"``, a network with its defaults behind an :class:`ImportanceScaler` and
-        a :class:`PiecewiseLinearEncoder`, and ``"linear"``, a small and quick network
-        with the energy ``F(x) = x^2`` of Hopfield's model, whose scores are linear in
-        the columns. Both train in single precision, which loses nothing of
-        standardised columns.
+        a :class:`PiecewiseLinearEncoder`, and ``"linear"``, a network of 20 memories
+        that trains for 15 epochs, with the energy ``F(x) = x^2`` of Hopfield's model;
+        its scores are linear in the columns. Both train in single precision, whose
+        rounding does not matter for standardised columns.
     """
     single = FunctionTransformer(np.float32, feature_names_out="one-to-one")
     coded = make_pipeline(

@@ -48,19 +48,21 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
 
     The rows are divided into parts. A classifier of each kind is trained for each part,
     on all other rows. The probabilities of a kind for the rows that were left out are
-    calibrated, by two numbers for all its classifiers, and the kinds are then blended
-    with the weights that minimise the log-loss of these rows: one after the other, the
-    kind that lowers it most is added [1]_. A prediction is the weighted mean of the
-    calibrated probabilities of all classifiers. As a mean of several is right more
-    often than each of them, on which the calibration rests, it is then raised to the
-    power ``1 + 0.15 (1 - 1 / m)`` for m parts.
+    calibrated, by a power and a share of the frequencies of the classes that are the
+    same for all its classifiers. The kinds are then blended with the weights that
+    minimise the log-loss of these rows: one after the other, the kind that lowers it
+    most is added [1]_. A prediction is the weighted mean of the calibrated
+    probabilities of all classifiers. The calibration suits single classifiers, and
+    their mean is right more often than each of them: for m parts it is raised to the
+    power ``1 + 0.15 (1 - 1 / m)``, and normalised. Rows of weight 0 are left out of
+    everything.
 
     Parameters
     ----------
     kinds : list of (str, classifier)
         Names and classifiers with ``predict_proba``; pipelines that end in one, too.
     cv : int, cross-validation splitter or iterable, default=4
-        Number of parts, or what divides the rows.
+        Number of parts, the folds of a cross-validation, or what divides the rows.
     n_rounds : int, default=20
         How many times a kind is added.
     n_jobs : int, default=None

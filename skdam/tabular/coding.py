@@ -28,10 +28,10 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     """Add to each column a piecewise linear code of its values.
 
     For edges ``e_0 < ... < e_q`` of a column, its smallest and its largest value among
-    them, the states ``clip((x - e_j) / (e_(j+1) - e_j), 0, 1)`` follow the column, less
-    their means, and scaled so that their variances sum up to that of the column. A
+    them, the states ``clip((x - e_j) / (e_(j+1) - e_j), 0, 1)`` are appended after all
+    columns, centred, and scaled so that their variances sum up to that of the column. A
     network of few memories finds thresholds in them that it hardly finds in the column.
-    Columns of two values stay as they are.
+    Columns of at most two values have no states.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class PiecewiseLinearEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     Attributes
     ----------
     edges_ : list of ndarray
-        Edges of each column; of columns that stay as they are, none.
+        Edges of each column; empty for columns without states.
     n_features_in_ : int
         Number of columns.
 
