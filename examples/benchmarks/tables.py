@@ -285,7 +285,8 @@ def blocks(results: dict) -> dict[str, str]:
             f"{overview(part)}\n{gains} (paired).\n\nChosen by the log-loss on a "
             f"random half of the tables, in {judged['halves']} halves: {chosen}. On "
             f"the other half the chosen one is {judged['gain'][0]:+.2f} ± "
-            f"{judged['gain'][1]:.2f} points over MLP, and its log-loss is {judged['log_loss'][0]:.3f} ± "
+            f"{judged['gain'][1]:.2f} points over MLP, and its log-loss is "
+            f"{judged['log_loss'][0]:.3f} ± "
             f"{judged['log_loss'][1]:.3f} of it (standard deviation over the halves).\n"
         )
     return found
