@@ -321,8 +321,8 @@ tabular/blend.py: tabular: the blend takes the last kind, whatever its loss
 + best = max(own)
 
 tabular/blend.py: tabular: each part is judged on its own rows
-- (rows[has_weight & (parts != part)], rows[parts == part])
-+ (rows[parts == part], rows[parts == part])
+- (np.flatnonzero(parts != part), np.flatnonzero(parts == part))
++ (np.flatnonzero(parts == part), np.flatnonzero(parts == part))
 
 tabular/coding.py: tabular: states are not centred
 - (_states(column, edges) - mean) / scale
@@ -377,8 +377,8 @@ tabular/blend.py: tabular: networks in a blend warn by their training rows
 + token = judged_elsewhere.set(False)
 
 tabular/blend.py: tabular: rows without a weight are trained on
-- (rows[has_weight & (parts != part)], rows[parts == part])
-+ (rows[parts != part], rows[parts == part])
+- tuple(rows[part][weights[part] > 0] for part in split)
++ tuple(rows[part] for part in split)
 
 tabular/blend.py: tabular: weights count as evidence
 - n_rows = weights.sum() ** 2 / (weights**2).sum()

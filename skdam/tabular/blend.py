@@ -158,7 +158,11 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
         weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         classes, codes = np.unique(y, return_inverse=True)
         rng = check_random_state(self.random_state)
-        splits = self._splits(X, y, codes, weights, rng)
+        rows = np.arange(len(codes))
+        splits = [
+            tuple(rows[part][weights[part] > 0] for part in split)
+            for split in self._splits(X, y, codes, weights, rng)
+        ]
         jobs = [
             (seeded(clone(model), rng), *split)
             for _, model in self.kinds
@@ -244,15 +248,12 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
 
     def _splits(self, X, y, codes, weights, rng) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the rows that are kept, and those that are left out, of each part."""
-        n_parts, rows = self.cv, np.arange(len(codes))
+        n_parts = self.cv
         if not isinstance(n_parts, Integral):
             splits = list(check_cv(n_parts).split(X, y))
             if not splits:
                 raise ValueError("cv yields no splits.")
-            return [
-                tuple(rows[part][weights[part] > 0] for part in split)
-                for split in splits
-            ]
+            return splits
         # Unlike those of StratifiedKFold, parts without a class are no fault here.
         n_parts = min(n_parts, len(codes))
         order = rng.permutation(len(codes))
@@ -270,9 +271,8 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
         parts = np.full(len(codes), -1)
         parts[order] = np.arange(len(order)) % n_parts
         n_parts = parts.max() + 1
-        has_weight = weights > 0
         return [
-            (rows[has_weight & (parts != part)], rows[parts == part])
+            (np.flatnonzero(parts != part), np.flatnonzero(parts == part))
             for part in range(n_parts)
         ]
 
@@ -358,12 +358,12 @@ class BlendedClassifier(ClassifierMixin, _BaseComposition):
 
 def _fit_part(model, X, y, weights, kept, left_out, classes) -> tuple[Any, np.ndarray]:
     """Return the model fitted to the rows kept, and ln p of those left out."""
-    steps, last = [], model
-    while isinstance(last, Pipeline):
-        step, last = last.steps[-1]
-        steps.append(step)
     keywords = {}
     if weights is not None:
+        steps, last = [], model
+        while isinstance(last, Pipeline):
+            step, last = last.steps[-1]
+            steps.append(step)
         if not has_fit_parameter(last, "sample_weight"):
             raise TypeError(f"{type(last).__name__} does not accept sample_weight.")
         keywords["__".join([*steps, "sample_weight"])] = weights[kept]
